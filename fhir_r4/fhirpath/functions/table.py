@@ -1,0 +1,16 @@
+"""The one table of the functions that the evaluator knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fhir_r4.fhirpath.focus import Function
+from fhir_r4.fhirpath.functions import collections, conversions, elements, numbers, strings
+
+FUNCTIONS: Mapping[str, tuple[Function, int, int]] = {
+    **collections.FUNCTIONS,
+    **conversions.FUNCTIONS,
+    **elements.FUNCTIONS,
+    **numbers.FUNCTIONS,
+    **strings.FUNCTIONS,
+}
