@@ -1,0 +1,1 @@
+"""What codes mean: the terminology service's protocol and a local service over the definitions."""
