@@ -1,0 +1,1 @@
+"""The Osler server: HTTP, interactions, operations, search, stores."""

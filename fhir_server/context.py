@@ -1,0 +1,131 @@
+"""What a request carries through the house: the services, who asks, the request and the response.
+
+The forms at the doors: bytes -> FhirRequest -> ... -> FhirResponse -> bytes. All are frozen.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fhir_server.search.extract import Extractor
+from fhir_server.search.parameters import Parameters
+from fhir_server.settings import Settings
+from fhir_server.store.protocol import Store
+from profiles.validator import Validator
+from terminology.service import Terminology
+
+Resource = dict[str, Any]
+
+
+def now_microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks. Until access control is built there is one: the anonymous user of a loopback server."""
+
+    id: str = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class FhirRequest:
+    """A request on the FHIR API, free of HTTP machinery.
+
+    `path` are the decoded segments below the base; `query` the decoded pairs in order; `headers` have lower-case names;
+    `resource` is the body decoded to JSON form when it was FHIR JSON or XML, else None with the bytes in `body`; `base` is
+    the address of the FHIR base as the client sees it, without a slash at the end.
+    """
+
+    method: str
+    path: tuple[str, ...]
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    content_type: str = ""
+    resource: Resource | None = None
+    base: str = ""
+    actor: Actor = Actor()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FhirResponse:
+    """An answer: a resource as JSON bytes or as a dict (one of the two, or neither), and what HTTP says about it.
+
+    `version` and `updated` (microseconds) become ETag and Last-Modified; `location` is relative to the base;
+    `media_type` is set for content that is not FHIR (Binary in raw form).
+    """
+
+    status: int = 200
+    body: bytes | None = None
+    resource: Resource | None = None
+    version: int | None = None
+    updated: int | None = None
+    location: str | None = None
+    media_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OperationHandler = Callable[["OperationCall", "Services"], Awaitable[FhirResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A FHIR operation that this server does: where it may be called and what does it.
+
+    `name` is without `$`; `types` are the resource types it is offered on (empty: every type, for type and instance
+    level); `definition` is the canonical address of its OperationDefinition; `affects_state` forbids GET.
+    """
+
+    name: str
+    definition: str
+    handler: OperationHandler
+    system: bool = False
+    type: bool = False
+    instance: bool = False
+    types: tuple[str, ...] = ()
+    affects_state: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCall:
+    """An operation as it was called: on the system, a type, or an instance, with its parameters as a resource.
+
+    `parameters` is a Parameters resource: the one that was sent, or one made of the query, or of a resource sent alone
+    (as parameter `resource`).
+    """
+
+    request: FhirRequest
+    parameters: Resource
+    type: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What interactions and operations stand on; composed in `fhir_server.app` alone.
+
+    `clock` gives microseconds since 1970 UTC, `started` is its value at composition; `new_id` gives a fresh logical id;
+    `operations` is the one table of operations by
+    name.
+    """
+
+    store: Store
+    validator: Validator
+    terminology: Terminology
+    parameters: Parameters
+    extractor: Extractor
+    settings: Settings
+    operations: Mapping[str, tuple[Operation, ...]]
+    started: int
+    clock: Callable[[], int] = now_microseconds
+    new_id: Callable[[], str] = new_id

@@ -1,0 +1,1 @@
+"""The meaning of search: parameters, expression tree, extraction, match, cursors. Pure: no I/O."""

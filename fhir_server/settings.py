@@ -1,0 +1,47 @@
+"""Settings: one table, read from `OSLER_*` variables and the options of `osler serve`; documented in docs/settings.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting of the server. A variable `OSLER_PORT` sets `port`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="OSLER_", extra="forbid", frozen=True)
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond loopback only with access control on."
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    store: str = Field("sqlite:///osler.db", description="`sqlite:///FILE` or `memory:`.")
+    workers: int = Field(1, ge=1, le=64, description="Number of server processes on one SQLite file.")
+    auth: Literal["off"] = Field(
+        "off", description="Access control; `off` is the only mode until it is built."
+    )
+    base_url: str = Field("", description="The FHIR base as clients see it; empty: taken from each request.")
+    max_body: int = Field(
+        50 * 2**20, ge=1024, description="Largest request body, in bytes, after decompression."
+    )
+    max_page: int = Field(1000, ge=1, description="Largest `_count` of a search or history page.")
+    default_page: int = Field(50, ge=1, description="`_count` when the client gives none.")
+    max_included: int = Field(1000, ge=1, description="Most included resources on a page; a cut is told.")
+    integrity: Literal["off", "warn", "enforce"] = Field(
+        "off", description="Whether references to resources that are not here are accepted, told or refused."
+    )
+    conditional_delete: Literal["single", "multiple"] = Field(
+        "multiple", description="Whether a conditional delete may delete more than one resource."
+    )
+    unique_identifiers: tuple[str, ...] = Field(
+        (), description="Identifier systems whose values one resource of a type may hold (record numbers)."
+    )
+    default_timezone: str = Field(
+        "UTC", description="The zone of dates and times that are written without one, in search and indexing."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field("text", description="Form of the log lines.")

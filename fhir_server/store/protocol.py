@@ -1,0 +1,78 @@
+"""What every store can do. The contract tests in tests/store hold for each; no caller knows which one it has.
+
+`transact` is the only write. All reads see committed states only; a search and its includes see one snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Protocol
+
+from fhir_server.search.tree import Expression, SearchQuery
+from fhir_server.store.records import HistoryPage, HistoryQuery, Page, Precondition, Stored, WriteOp
+
+
+class Stale(Exception):
+    """A precondition of `transact` does not hold any more; nothing was written. `precondition` says which."""
+
+    def __init__(self, precondition: Precondition, found: object) -> None:
+        super().__init__(f"{precondition} does not hold: {found}")
+        self.precondition = precondition
+        self.found = found
+
+
+class ClaimRefused(Exception):
+    """A claim is beyond the capacity of its key; nothing was written.
+
+    `op` is the position of the write in the transaction; `holders` are (type, id) of the resources whose live claims are
+    in the way.
+    """
+
+    def __init__(self, op: int, key: str, holders: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(f"claim on {key} refused")
+        self.op = op
+        self.key = key
+        self.holders = holders
+
+
+class Store(Protocol):
+    async def open(self) -> None:
+        """Make the store ready: migrate its schema, load what it keeps in memory. Raises Unavailable."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of files and connections."""
+
+    async def transact(
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
+    ) -> tuple[Stored, ...]:
+        """Write all `ops` or none; returns when they are durable, in the order of `ops`.
+
+        A delete of what does not exist is not written and not in the result's place: it yields a Stored with version 0.
+        Raises Stale, ClaimRefused, or Unavailable (nothing written).
+        """
+
+    async def read(self, type: str, id: str) -> Stored | None:
+        """The current version (a deletion too), or None when there never was one."""
+
+    async def read_version(self, type: str, id: str, version: int) -> Stored | None: ...
+
+    async def read_many(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Stored]:
+        """Current versions of those (type, id) that exist and are not deleted."""
+
+    async def search(self, query: SearchQuery) -> Page: ...
+
+    async def matching_ids(self, type: str, where: Expression, limit: int = 2) -> tuple[str, ...]:
+        """The ids of the first `limit` matches, in order of creation: the question of conditional interactions."""
+
+    async def history(self, query: HistoryQuery) -> HistoryPage: ...
+
+    def changes(self, after: int = 0, limit: int | None = None) -> AsyncIterator[Stored]:
+        """Committed versions with a sequence above `after`, in order; ends when there are no more."""
+
+    async def last_sequence(self) -> int: ...
+
+    async def counts(self) -> dict[str, int]:
+        """Number of live resources by type."""
+
+    async def ping(self) -> None:
+        """Raise Unavailable when the store cannot be written to just now."""

@@ -1,0 +1,136 @@
+"""The records that go into a store and come out of it: writes, claims, preconditions, versions, pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from fhir_server.search.entries import Entries
+from fhir_server.search.tree import Expression
+
+Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The JSON text of a resource, cut where the store puts what only it knows.
+
+    The version's bytes are `before + b'"versionId":"3","lastUpdated":"2026-01-31T09:30:00.123Z"' + after`; both halves
+    are compact UTF-8 JSON.
+    """
+
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a resource holds of something scarce (ARCHITECTURE.md, Claims).
+
+    At no instant may the units of live claims on `key` exceed `capacity`. `interval` is [low, high) in microseconds since
+    1970 UTC, None for always; a claim whose `expires` (microseconds) is not after the time of the writing transaction,
+    or whose interval has ended by then, is not live.
+    """
+
+    key: str
+    units: Decimal = Decimal(1)
+    capacity: Decimal = Decimal(1)
+    interval: tuple[int, int] | None = None
+    expires: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOp:
+    """One version to write. `body` None deletes. The claims and entries replace those of the version before."""
+
+    method: Method
+    type: str
+    id: str
+    body: Body | None
+    entries: Entries
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionIs:
+    """Precondition: the current version of the resource is `version`; None: it does not exist (never did, or deleted)."""
+
+    type: str
+    id: str
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchesAre:
+    """Precondition: a search of `type` by `where` finds exactly the resources with `ids` (at most `limit` are looked at)."""
+
+    type: str
+    where: Expression
+    ids: tuple[str, ...]
+    limit: int = 2
+
+
+Precondition = VersionIs | MatchesAre
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of a resource as it is kept. Never rewritten.
+
+    `sequence` orders all versions of the store; `updated` is the instant of the commit in microseconds since 1970 UTC
+    (whole milliseconds); `body` is the JSON text, b'' for a deletion; `created` says whether the resource did not exist
+    before this version (first version, or written again after a deletion).
+    """
+
+    type: str
+    id: str
+    version: int
+    sequence: int
+    updated: int
+    method: Method
+    body: bytes
+    created: bool = False
+
+    @property
+    def deleted(self) -> bool:
+        return self.method == "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a search. `next` is the cursor of the page after, None at the end.
+
+    `total` is None when it was not asked for (a store gives it where it costs nothing); `total_estimated` says that it is
+    a guess; `included_truncated` that `include_limit` cut the included resources.
+    """
+
+    matches: tuple[Stored, ...]
+    included: tuple[Stored, ...] = ()
+    next: str | None = None
+    total: int | None = None
+    total_estimated: bool = False
+    included_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Versions of one resource (type and id), a type, or everything; newest first.
+
+    `since` (inclusive) and `at` (the versions current at some moment of [low, high)) are microseconds; `cursor` is the
+    opaque text of the page before.
+    """
+
+    type: str | None = None
+    id: str | None = None
+    since: int | None = None
+    at: tuple[int, int] | None = None
+    count: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    versions: tuple[Stored, ...]
+    total: int
+    next: str | None = None
