@@ -1,0 +1,1 @@
+"""Many resources at once: reading files, loading them, exporting them."""

@@ -1,0 +1,205 @@
+"""The command line: `osler serve | load | export | backup | restore | check | reindex | demo | version`.
+
+Every option is also a setting `OSLER_*`; options win. Exit codes: 0 done, 1 done but something was refused or found
+wrong, 2 not done. An invariant to keep: nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fhir_server.settings import Settings
+
+app = typer.Typer(
+    name="osler",
+    help="A FHIR R4 server that runs a hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Store = Annotated[str | None, typer.Option(help="sqlite:///FILE or memory: (default sqlite:///osler.db).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", help="Only this resource type; may be given again.")
+]
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell a refusal in plain words and end with code 2."""
+    from pydantic import ValidationError
+
+    from fhir_r4.errors import FhirError
+    from fhir_server.console import complain
+
+    try:
+        yield
+    except FhirError as error:
+        complain("; ".join(issue.diagnostics for issue in error.issues))
+        raise typer.Exit(2) from error
+    except ValidationError as error:
+        for problem in error.errors():
+            complain(f"setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}")
+        raise typer.Exit(2) from error
+
+
+def _settings(**options: Any) -> Settings:
+    from fhir_server.settings import Settings
+
+    return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (default 8080).")] = None,
+    store: Store = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes (default 1).")] = None,
+    auth: Annotated[str | None, typer.Option(help="Access control; only 'off' so far.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
+) -> None:
+    """Serve the FHIR API at /fhir."""
+    with _refusals():
+        settings = _settings(
+            host=host,
+            port=port,
+            store=store,
+            workers=workers,
+            auth=auth,
+            log_level=log_level,
+            log_format=log_format,
+        )
+        from fhir_server import serving
+        from fhir_server.console import welcome
+
+        serving.serve(settings, lambda origin: welcome(origin, settings.store))
+
+
+@app.command()
+def load(
+    paths: Annotated[
+        list[str], typer.Argument(help="Files and folders (JSON, NDJSON, XML, .gz, .bz2, .zip); - is stdin.")
+    ],
+    store: Store = None,
+    strict: Annotated[bool, typer.Option(help="Stop at the first refusal.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write every refusal to this NDJSON file.")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=5000, help="Resources written in one transaction.")] = 200,
+    quiet: Quiet = False,
+) -> None:
+    """Load resources; what is there already and equal is left alone. Exit code 1 when something was refused."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        settings = _settings(store=store)
+        tally = maintenance.load(
+            settings, paths, sys.stdin.buffer, strict=strict, report=report, batch=batch, quiet=quiet
+        )
+    raise typer.Exit(1 if tally.refused else 0)
+
+
+@app.command()
+def export(
+    folder: Annotated[
+        str, typer.Argument(help="Where the files go; - writes one stream to standard output.")
+    ],
+    store: Store = None,
+    types: Types = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what changed at or after this instant or date.")
+    ] = None,
+    gz: Annotated[bool, typer.Option("--gz", help="Compress the files.")] = False,
+) -> None:
+    """Export all current resources as NDJSON, a file for each type."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        maintenance.export(
+            _settings(store=store), folder, types or [], since, compress=gz, stdout=sys.stdout.buffer
+        )
+
+
+@app.command()
+def backup(file: Path, store: Store = None) -> None:
+    """Copy the store to FILE while it is in use, and verify the copy."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        maintenance.backup(_settings(store=store), file)
+
+
+@app.command()
+def restore(
+    file: Path,
+    store: Store = None,
+    force: Annotated[
+        bool, typer.Option(help="Replace a store that exists; the old file is kept beside it.")
+    ] = False,
+) -> None:
+    """Put the backup FILE in the place of the store (the server must not run)."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        maintenance.restore(_settings(store=store), file, force=force)
+
+
+@app.command()
+def check(store: Store = None, quiet: Quiet = False) -> None:
+    """Prove that index, claims and history agree with the stored resources. Exit code 1 when they do not."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        found = maintenance.check(_settings(store=store), quiet=quiet)
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def reindex(store: Store = None, quiet: Quiet = False) -> None:
+    """Make the search index and the claims anew from the stored resources."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        maintenance.reindex(_settings(store=store), quiet=quiet)
+
+
+@app.command()
+def demo(
+    store: Store = None,
+    once: Annotated[bool, typer.Option("--once", help="Only into a store that has no resource yet.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed makes another hospital.")] = 1,
+    anchor: Annotated[str | None, typer.Option(help="The day the hospital stands at, or 'today'.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Load the demo hospital: 60 beds, 25 practitioners, 200 patients and their records."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        tally = maintenance.demo(_settings(store=store), once=once, seed=seed, anchor=anchor, quiet=quiet)
+    raise typer.Exit(1 if tally is not None and tally.refused else 0)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of Osler, FHIR and Python."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    from fhir_server.console import say
+
+    try:
+        own = version_of("osler")
+    except PackageNotFoundError:
+        own = "unknown"
+    say(f"osler {own} (FHIR 4.0.1, Python {sys.version.split()[0]})")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,117 @@
+"""The ASGI door to the FHIR base: reads, dispatches, answers, measures and logs each request.
+
+It stands in front of FastAPI because a route there costs several times a whole read (docs/adr). Everything on a request
+that goes wrong passes `errors.answer_error`. Logs hold no query values, bodies or ids.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from fhir_server.context import FhirRequest, FhirResponse
+from fhir_server.http import binary
+from fhir_server.http.errors import answer_error
+from fhir_server.http.metrics import Metrics
+from fhir_server.http.negotiation import JSON, content_encoding, response_format
+from fhir_server.http.requests import Receive, Scope, read_request, request_id_of
+from fhir_server.http.responses import LEAST_COMPRESSED, Send, body_bytes, compress, header_list
+from fhir_server.settings import Settings
+
+Dispatch = Callable[[FhirRequest], Awaitable[FhirResponse]]
+
+log = structlog.get_logger("osler.http")
+
+
+class FhirDoor:
+    """An ASGI application for every path under `prefix`."""
+
+    def __init__(
+        self, dispatch: Dispatch, settings: Settings, metrics: Metrics, prefix: str = "/fhir"
+    ) -> None:
+        self.dispatch = dispatch
+        self.settings = settings
+        self.metrics = metrics
+        self.prefix = prefix
+        self.tells = settings.log_level in ("debug", "info")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request: FhirRequest | None = None
+        format, pretty = JSON, False
+        settings = self.settings
+        try:
+            request = await read_request(
+                scope, receive, prefix=self.prefix, base_url=settings.base_url, max_body=settings.max_body
+            )
+            path = request.path
+            is_binary = bool(path) and path[0] == "Binary"
+            if is_binary and binary.wants_raw(request):
+                response = binary.raw(await self.dispatch(request))
+            else:
+                format, pretty = presentation(request)
+                if is_binary:
+                    request = binary.as_resource(request)
+                response = await self.dispatch(request)
+            body = None if response.status == 304 else body_bytes(response, format, pretty)
+        except Exception as error:
+            response = answer_error(error)
+            body = body_bytes(response, format, pretty)
+        request_id = request.request_id if request is not None else request_id_of({})
+        await self._answer(scope, send, request, response, body, format, request_id)
+        seconds = time.perf_counter() - started
+        self.metrics.observe(scope["method"], response.status, seconds)
+        if self.tells:
+            log.info(
+                "request",
+                method=scope["method"],
+                route=route(request.path) if request is not None else "unreadable",
+                status=response.status,
+                ms=round(seconds * 1000, 2),
+                request_id=request_id,
+            )
+
+    async def _answer(
+        self,
+        scope: Scope,
+        send: Send,
+        request: FhirRequest | None,
+        response: FhirResponse,
+        body: bytes | None,
+        format: str,
+        request_id: str,
+    ) -> None:
+        headers = header_list(response, body, format, request.base if request is not None else self.prefix)
+        headers.append((b"x-request-id", request_id.encode()))
+        if body is not None and request is not None:
+            accepted = request.headers.get("accept-encoding")
+            if accepted is not None and len(body) >= LEAST_COMPRESSED:
+                coding = content_encoding(accepted)
+                headers.append((b"vary", b"Accept, Accept-Encoding"))
+                if coding is not None:
+                    body = compress(body, coding)
+                    headers.append((b"content-encoding", coding.encode()))
+        if response.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body or b"")))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        shown = b"" if body is None or scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": shown})
+
+
+def presentation(request: FhirRequest) -> tuple[str, bool]:
+    """The format to answer in and whether it is indented. Raises NotAcceptable or InvalidParameter."""
+    wanted, pretty = None, False
+    for name, value in request.query:
+        if name == "_format":
+            wanted = value
+        elif name == "_pretty":
+            pretty = value.lower() == "true"
+    return response_format(request.headers.get("accept", "*/*"), wanted), pretty
+
+
+def route(path: tuple[str, ...]) -> str:
+    """The path with `*` for everything that could tell of a patient: `Patient/*/_history/*`."""
+    shown = [p if n == 0 or p[0] in "_$" or (n == 2 and p[0].isupper()) else "*" for n, p in enumerate(path)]
+    return "/".join(shown)

@@ -1,0 +1,36 @@
+"""The one door for errors: whatever was raised becomes an OperationOutcome with the right status.
+
+https://hl7.org/fhir/R4/operationoutcome.html. What is not a FhirError is our fault: 500, logged with its trace, told
+without details.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import structlog
+
+from fhir_r4.errors import FhirError, PreconditionFailed
+from fhir_server.context import FhirResponse
+from fhir_server.store.protocol import Stale
+
+log = structlog.get_logger("osler.errors")
+
+
+def answer_error(error: Exception) -> FhirResponse:
+    """The answer to `error`."""
+    if isinstance(error, Stale):
+        error = PreconditionFailed("The resource was changed by another request in between.")
+    if not isinstance(error, FhirError):
+        frames = traceback.extract_tb(error.__traceback__)
+        # neither the message nor local variables: both may hold patient data
+        log.error("unexpected", error=type(error).__name__, at=[f"{f.filename}:{f.lineno}" for f in frames[-12:]])
+        error = FhirError("Something went wrong inside the server; the request id leads to the log.")
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [issue.as_fhir(error.id if n == 0 else None) for n, issue in enumerate(error.issues)],
+    }
+    headers = dict(error.headers)
+    if error.status == 503:
+        headers.setdefault("Retry-After", "1")
+    return FhirResponse(error.status, resource=outcome, headers=headers)

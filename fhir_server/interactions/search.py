@@ -1,0 +1,110 @@
+"""search by GET or POST, on a type, the system or a compartment. https://hl7.org/fhir/R4/search.html"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+from fhir_r4.errors import InvalidRequest, Issue, NotSupported
+from fhir_server.context import FhirRequest, FhirResponse, Services
+from fhir_server.interactions.answering import preference
+from fhir_server.interactions.bundles import bundle, outcome_entry, query_string, search_entry
+from fhir_server.interactions.subsetting import selection, subset_body
+from fhir_server.search.parameters import compartment
+from fhir_server.search.parse import ParsedSearch, parse_search
+from fhir_server.search.tree import And, Expression, SearchQuery
+from fhir_server.store.records import Page
+
+
+def form_pairs(request: FhirRequest) -> tuple[tuple[str, str], ...]:
+    """The parameters of POST _search: those of the address and those of the form. Raises InvalidRequest."""
+    if request.content_type not in ("application/x-www-form-urlencoded", ""):
+        raise InvalidRequest("POST _search takes its parameters as application/x-www-form-urlencoded.")
+    try:
+        text = request.body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The form is not UTF-8.") from error
+    return (*request.query, *parse_qsl(text, keep_blank_values=True))
+
+
+async def search(
+    request: FhirRequest,
+    services: Services,
+    types: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    path: str = "",
+    within: Expression | None = None,
+) -> FhirResponse:
+    """A searchset of `types` (empty: all). `within` is ANDed into the question (compartments); `path` is for the links."""
+    settings = services.settings
+    parsed = parse_search(
+        tuple(types),
+        pairs,
+        parameters=services.parameters,
+        handling=preference(request, "handling") or "strict",
+        now=services.clock(),
+        zone=settings.default_timezone,
+        local_bases=(request.base,),
+        default_count=settings.default_page,
+        max_count=settings.max_page,
+        max_included=settings.max_included,
+    )
+    query = parsed.query
+    if within is not None:
+        query = replace(query, where=And((within, query.where)))
+    page = await services.store.search(query)
+    return _searchset(request, pairs, parsed, query, page, path)
+
+
+def _searchset(
+    request: FhirRequest,
+    pairs: Sequence[tuple[str, str]],
+    parsed: ParsedSearch,
+    query: SearchQuery,
+    page: Page,
+    path: str,
+) -> FhirResponse:
+    base = request.base
+    subset = (lambda body: subset_body(body, pairs)) if selection(pairs) else None
+    entries = [search_entry(base, s, "match", subset) for s in page.matches]
+    entries += [search_entry(base, s, "include", subset) for s in page.included]
+    issues = list(parsed.ignored)
+    if page.included_truncated:
+        issues.append(
+            Issue(
+                "warning", "incomplete", f"Only the first {query.include_limit} included resources are here."
+            )
+        )
+    if page.total_estimated:
+        issues.append(Issue("information", "informational", "The total is an estimate."))
+    if issues:
+        entries.append(outcome_entry(issues))
+    address = f"{base}/{path}" if path else base
+    first = [(n, v) for n, v in parsed.applied if n != "_cursor"]
+    links = [("self", _address(address, parsed.applied)), ("first", _address(address, first))]
+    if page.next is not None:
+        links.append(("next", _address(address, [*first, ("_cursor", page.next)])))
+    return bundle("searchset", links, entries, page.total)
+
+
+def _address(address: str, pairs: Sequence[tuple[str, str]]) -> str:
+    return f"{address}?{query_string(pairs)}" if pairs else address
+
+
+async def search_compartment(
+    request: FhirRequest,
+    services: Services,
+    compartment_type: str,
+    id: str,
+    type: str,
+    pairs: Sequence[tuple[str, str]],
+) -> FhirResponse:
+    """`Patient/1/Observation`: a search within a compartment. Raises NotSupported where R4 defines none."""
+    within = compartment(compartment_type, id, type)
+    if within is None:
+        raise NotSupported(f"R4 defines no {compartment_type} compartment that holds {type}.")
+    return await search(
+        request, services, (type,), pairs, path=f"{compartment_type}/{id}/{type}", within=within
+    )

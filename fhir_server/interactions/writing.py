@@ -1,0 +1,94 @@
+"""The door to every write: a resource becomes a `WriteOp` here and nowhere else.
+
+REST, bundles, operations, imports and the HL7 v2 bridge all call `prepare` and then `commit`, so every rule, claim and
+index entry holds for everyone. Source: https://hl7.org/fhir/R4/http.html#create, https://hl7.org/fhir/R4/resource.html#meta
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fhir_r4.errors import Conflict, InvalidResource, Issue
+from fhir_r4.jsonio import encode
+from fhir_server.context import Resource, Services
+from fhir_server.interactions.integrity import integrity_problems
+from fhir_server.resources.claims import claims_of
+from fhir_server.resources.rules import check_rules
+from fhir_server.search.entries import Entries
+from fhir_server.store.protocol import ClaimRefused
+from fhir_server.store.records import Body, Method, Precondition, Stored, WriteOp
+
+SERVER_META = frozenset({"versionId", "lastUpdated"})
+NO_ENTRIES = Entries()
+
+
+def prepare(
+    services: Services, method: Method, resource: Resource, id: str, *, validated: bool = False
+) -> WriteOp:
+    """The write of `resource` under `id`; `validated` says that its structure was checked already (bundles).
+
+    Raises InvalidResource with every structural problem, or BusinessRule.
+    """
+    if not validated:
+        problems = services.validator.check(resource)
+        if problems:
+            raise InvalidResource(problems[0].diagnostics, issues=problems)
+    if resource.get("id") != id:
+        resource = {**resource, "id": id}
+    check_rules(resource)
+    return WriteOp(
+        method=method,
+        type=resource["resourceType"],
+        id=id,
+        body=body_of(resource),
+        entries=services.extractor.extract(resource),
+        claims=claims_of(resource, services.settings),
+    )
+
+
+def deletion(type: str, id: str) -> WriteOp:
+    """The write that deletes a resource."""
+    return WriteOp("DELETE", type, id, None, NO_ENTRIES)
+
+
+def body_of(resource: Resource) -> Body:
+    """Cut the JSON text of `resource` where versionId and lastUpdated go; the order of all other members is kept."""
+    head = encode({"resourceType": resource["resourceType"], "id": resource["id"]})
+    rest = encode({k: v for k, v in resource.items() if k not in ("resourceType", "id", "meta")})
+    sent = resource.get("meta")
+    meta = encode({k: v for k, v in sent.items() if k not in SERVER_META}) if sent else b"{}"
+    return Body(
+        before=head[:-1] + b',"meta":{',
+        after=(b"," + meta[1:] if len(meta) > 2 else meta[1:])
+        + (b"," + rest[1:] if len(rest) > 2 else rest[1:]),
+    )
+
+
+async def commit(
+    services: Services,
+    ops: Sequence[WriteOp],
+    preconditions: Sequence[Precondition] = (),
+    resources: Sequence[Resource] = (),
+) -> tuple[tuple[Stored, ...], list[Issue]]:
+    """Write `ops` in one store transaction; also what referential integrity has to say as warnings.
+
+    `resources` are the JSON forms behind the ops, looked at when referential integrity is on. Raises Conflict when a
+    claim is taken, BrokenReference when integrity is enforced, and lets `Stale` of the store pass to the caller, who
+    knows whether to try again or to answer 412.
+    """
+    warnings: list[Issue] = []
+    if services.settings.integrity != "off":
+        warnings, more = await integrity_problems(services, ops, resources)
+        preconditions = (*preconditions, *more)
+    try:
+        return await services.store.transact(ops, preconditions), warnings
+    except ClaimRefused as refused:
+        raise _conflict(refused, ops[refused.op]) from refused
+
+
+def _conflict(refused: ClaimRefused, op: WriteOp) -> Conflict:
+    holders = ", ".join(f"{type}/{id}" for type, id in refused.holders)
+    return Conflict(
+        f"{op.type}/{op.id} cannot have {refused.key}: it is held by {holders or 'another'}.",
+        op.type,
+    )

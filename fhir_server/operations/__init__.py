@@ -1,0 +1,1 @@
+"""$operations by domain; `catalogue` is their one table."""

@@ -1,0 +1,1 @@
+"""What must hold for each resource type, and what each claims."""

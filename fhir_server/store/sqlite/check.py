@@ -1,0 +1,201 @@
+"""Proof that a store's file agrees with itself: history, current states, bodies, index and claims.
+
+Reads one snapshot, so it may run while the server writes. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fhir_r4.errors import FhirError
+from fhir_r4.jsonio import decode
+from fhir_r4.temporal import format_instant
+from fhir_server.search.entries import Entries
+from fhir_server.store.records import Claim
+from fhir_server.store.sqlite.claims import claim_row
+from fhir_server.store.sqlite.connections import connect, snapshot, translated
+from fhir_server.store.sqlite.names import Names
+from fhir_server.store.sqlite.rows import INDEX_TABLES, SELECTS, Row, find_rows, kinds_of
+from fhir_server.store.sqlite.schema import planned
+
+BATCH = 500
+MOST_PROBLEMS = 1_000
+
+Extractor = Callable[[dict[str, Any]], Entries]
+ClaimsOf = Callable[[dict[str, Any]], Iterable[Claim]]
+
+_DELETED = 3
+_HISTORY = (
+    (
+        "the sequences have gaps",
+        "SELECT count(*) - coalesce(max(seq), 0) FROM version HAVING count(*) != coalesce(max(seq), 0)",
+    ),
+    (
+        "versions that do not count up from 1",
+        "SELECT t.text || '/' || v.id FROM version v JOIN name t ON t.nid=v.type GROUP BY v.rid"
+        " HAVING min(v.version) != 1 OR max(v.version) != count(*)",
+    ),
+    (
+        "a version earlier in time than the one before it",
+        "SELECT v.seq FROM version v JOIN version b ON b.seq=v.seq-1 WHERE v.updated < b.updated",
+    ),
+    (
+        "resources that do not point at their newest version",
+        "SELECT t.text || '/' || r.id FROM resource r JOIN name t ON t.nid=r.type LEFT JOIN version v ON v.seq=r.seq"
+        " WHERE v.rid IS NOT r.rid OR v.version IS NOT r.version OR v.type IS NOT r.type OR v.id IS NOT r.id"
+        " OR v.updated IS NOT r.updated OR r.deleted IS NOT (v.method=3)"
+        " OR v.version != (SELECT max(version) FROM version n WHERE n.rid=r.rid)",
+    ),
+    (
+        "versions without a resource",
+        "SELECT v.seq FROM version v LEFT JOIN resource r ON r.rid=v.rid WHERE r.rid IS NULL",
+    ),
+    *(
+        (
+            f"rows of {name} of no live resource",
+            f"SELECT DISTINCT x.rid FROM {name} x LEFT JOIN resource r ON r.rid=x.rid"
+            " WHERE r.rid IS NULL OR r.deleted=1",
+        )
+        for name in (*(table.name for table in INDEX_TABLES), "claim")
+    ),
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at and what is wrong; `problems` holds the first thousand, `count` how many there are."""
+
+    versions: int = 0
+    resources: int = 0
+    entries: int = 0
+    claims: int = 0
+    count: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return self.count == 0
+
+    def add(self, problem: str) -> None:
+        self.count += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+
+
+def check(
+    path: str | Path,
+    extractor: Extractor | None = None,
+    claims_of: ClaimsOf | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Look at everything in the file. Without an extractor or `claims_of` index or claims are not compared.
+
+    `progress` is told how many versions have been looked at. Raises Unavailable when the file cannot be read, is no store,
+    or needs a migration first.
+    """
+    report = Report()
+    with translated():
+        connection = connect(Path(path), busy_timeout=5.0)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            if planned(connection):
+                report.add("the schema is not up to date: open the store once")
+                return report
+            with snapshot(connection):
+                _Check(connection, report, progress).run(extractor, claims_of)
+        finally:
+            connection.close()
+    return report
+
+
+class _Check:
+    def __init__(
+        self, connection: sqlite3.Connection, report: Report, progress: Callable[[int], None] | None
+    ) -> None:
+        self._connection = connection
+        self._names = Names(connection)
+        self._report = report
+        self._progress = progress
+
+    def run(self, extractor: Extractor | None, claims_of: ClaimsOf | None) -> None:
+        for (problem,) in self._rows("PRAGMA integrity_check"):
+            if problem != "ok":
+                self._report.add(f"file: {problem}")
+        for what, sql in _HISTORY:
+            for row in self._rows(sql):
+                self._report.add(f"{what}: {row[0]}")
+        self._bodies()
+        for rid, type_number, id, kinds, body in self._rows(
+            "SELECT r.rid, r.type, r.id, r.kinds, v.body FROM resource r JOIN version v ON v.seq=r.seq WHERE r.deleted=0"
+        ):
+            self._report.resources += 1
+            resource = _parsed(body)
+            if resource is not None:
+                where = f"{self._names.text(type_number)}/{id}"
+                if extractor is not None:
+                    self._index(where, rid, type_number, kinds, extractor(resource))
+                if claims_of is not None:
+                    self._claims(where, rid, claims_of(resource))
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        yield from self._connection.execute(sql, values)
+
+    def _bodies(self) -> None:
+        for seq, type_number, id, version, updated, method, body in self._rows(
+            "SELECT seq, type, id, version, updated, method, body FROM version ORDER BY seq"
+        ):
+            self._report.versions += 1
+            if self._progress is not None and seq % BATCH == 0:
+                self._progress(seq)
+            problem = _body_problem(self._names.text(type_number), id, version, updated, method, body)
+            if problem is not None:
+                self._report.add(f"{self._names.text(type_number)}/{id}/_history/{version}: {problem}")
+
+    def _index(self, where: str, rid: int, type_number: int, kinds: int, entries: Entries) -> None:
+        if kinds != kinds_of(entries):
+            self._report.add(f"{where}: the index tables noted are not those of its entries")
+        for select, wanted in zip(SELECTS, find_rows(self._names, type_number, entries), strict=True):
+            present: set[Row] = {tuple(row[1:]) for row in select.select(self._connection, (rid,))}
+            self._report.entries += len(present)
+            for row in present.symmetric_difference(wanted):
+                what = "is missing from" if row in wanted else "should not be in"
+                self._report.add(f"{where}: the entry {row} {what} the index")
+
+    def _claims(self, where: str, rid: int, claims: Iterable[Claim]) -> None:
+        columns = "rid, n, key, units, capacity, lo, hi, expires"
+        present = set(self._rows(f"SELECT {columns} FROM claim WHERE rid=?", rid))
+        self._report.claims += len(present)
+        wanted = {claim_row(rid, n, claim) for n, claim in enumerate(claims)}
+        for row in present.symmetric_difference(wanted):
+            what = "is missing" if row in wanted else "should not be there"
+            self._report.add(f"{where}: the claim on {row[2]} {what}")
+
+
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    try:
+        resource = decode(body)
+    except FhirError:
+        return None
+    return resource if isinstance(resource, dict) else None
+
+
+def _body_problem(
+    type_name: str, id: str, version: int, updated: int, method: int, body: bytes
+) -> str | None:
+    if method == _DELETED:
+        return None if body == b"" else "a deletion with a body"
+    resource = _parsed(body)
+    if resource is None:
+        return "the body is no JSON object"
+    meta = resource.get("meta")
+    found = (
+        resource.get("resourceType"),
+        resource.get("id"),
+        *((meta.get("versionId"), meta.get("lastUpdated")) if isinstance(meta, dict) else (None, None)),
+    )
+    wanted = (type_name, id, str(version), format_instant(updated))
+    return None if found == wanted else f"the body says {found}, the store {wanted}"

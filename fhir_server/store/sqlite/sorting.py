@@ -1,0 +1,102 @@
+"""Sort keys: where a resource's value is found, and the order and the page boundary that follow from it.
+
+Ascending order takes the smallest value, descending the largest; a resource without a value comes last in both; ties are
+broken by order of creation. Values are compared as SQLite and Python agree: numbers, and texts by code point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_server.search.tree import SortKey
+from fhir_server.store.sqlite.leaves import Sql, one_of
+from fhir_server.store.sqlite.rows import DATE, NUMBER, QUANTITY, REFERENCE, STRING, TOKEN, URI, IndexTable
+
+_ADDRESS = "(SELECT text FROM name WHERE nid=k.type) || '/' || k.id"
+# The column, or the expression over a row `k`, of the value by kind; intervals have two ends.
+_VALUES: dict[str, tuple[IndexTable, str, str]] = {
+    "token": (TOKEN, "code", "code"),
+    "string": (STRING, "norm", "norm"),
+    "date": (DATE, "lo", "hi"),
+    "number": (NUMBER, "lo", "hi"),
+    "quantity": (QUANTITY, "lo", "hi"),
+    "reference": (REFERENCE, _ADDRESS, _ADDRESS),
+    "uri": (URI, "uri", "uri"),
+}
+
+
+# The indexes that have the rows of a parameter in order of the value.
+ORDERED = {
+    ("ix_token", "code"): "ix_token_value",
+    ("ix_string", "norm"): "ix_string_value",
+    ("ix_date", "lo"): "ix_date_value",
+    ("ix_date", "hi"): "ix_date_high",
+    ("ix_number", "lo"): "ix_number_value",
+    ("ix_quantity", "lo"): "ix_quantity_value",
+    ("ix_uri", "uri"): "ix_uri_value",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A sort key bound to the parameters of the types searched; `table` None: a column of `resource`."""
+
+    table: IndexTable | None
+    column: str
+    pids: tuple[int, ...]
+    descending: bool
+
+    def value(self, rid: str) -> Sql:
+        """The value for the resource with this rid, NULL when it has none."""
+        if self.table is None:
+            return Sql(f"(SELECT {self.column} FROM resource WHERE rid={rid})")
+        if not self.pids:
+            return Sql("NULL")
+        extreme = "max" if self.descending else "min"
+        pid = one_of("k.pid", self.pids)
+        return Sql(
+            f"(SELECT {extreme}({self.column}) FROM {self.table.name} k WHERE k.rid={rid} AND {pid.text})",
+            pid.values,
+        )
+
+
+def bind(key: SortKey, pids: tuple[int, ...]) -> Key:
+    if key.param == "_id":
+        return Key(None, "id", (), key.descending)
+    if key.param == "_lastUpdated":
+        return Key(None, "updated", (), key.descending)
+    table, low, high = _VALUES.get(key.kind, (TOKEN, "", ""))
+    return Key(table, high if key.descending else low, pids if key.kind in _VALUES else (), key.descending)
+
+
+def order_by(keys: Sequence[Key]) -> str:
+    """ORDER BY terms over the columns k0, k1, ... and rid."""
+    terms = [f"k{i} IS NULL, k{i} {'DESC' if key.descending else 'ASC'}" for i, key in enumerate(keys)]
+    return ", ".join([*terms, "rid"])
+
+
+def after(keys: Sequence[Key], values: Sequence[Any], rid: int) -> Sql:
+    """What holds for the rows that come after the row with these values."""
+    condition = Sql("rid>?", (rid,))
+    for i in range(len(keys) - 1, -1, -1):
+        name, value = f"k{i}", values[i]
+        if value is None:
+            condition = Sql(f"({name} IS NULL AND {condition.text})", condition.values)
+        else:
+            beyond = "<" if keys[i].descending else ">"
+            condition = Sql(
+                f"({name} IS NULL OR {name}{beyond}? OR ({name}=? AND {condition.text}))",
+                (value, value, *condition.values),
+            )
+    return condition
+
+
+def to_cursor(values: Sequence[Any]) -> list[Any]:
+    """JSON values for sort values: JSON has no infinite numbers, so floats go as texts in a list."""
+    return [[repr(value)] if isinstance(value, float) else value for value in values]
+
+
+def from_cursor(values: Sequence[Any]) -> list[Any]:
+    return [float(value[0]) if isinstance(value, list) else value for value in values]

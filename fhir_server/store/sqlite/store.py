@@ -1,0 +1,245 @@
+"""The store on one SQLite file: what `fhir_server.store.protocol` promises, put together.
+
+Writes go to the writer's thread. Point reads run on the caller's thread; searches and histories try there for a bounded
+number of steps and, when that is not enough, run again on a thread of a small pool, so no request holds up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from secrets import token_bytes
+from typing import TypeVar
+
+from fhir_r4.errors import Unavailable
+from fhir_server.search.paging import Cursors
+from fhir_server.search.tree import Expression, SearchQuery
+from fhir_server.store.records import HistoryPage, HistoryQuery, Page, Precondition, Stored, WriteOp
+from fhir_server.store.sqlite import history, read, schema
+from fhir_server.store.sqlite.compile import Effort
+from fhir_server.store.sqlite.connections import Readers, connect, snapshot, translated
+from fhir_server.store.sqlite.includes import Includes
+from fhir_server.store.sqlite.names import Names
+from fhir_server.store.sqlite.selection import Selection, matching_ids, page_of
+from fhir_server.store.sqlite.write import Writer
+
+# Steps of SQLite's machine that a search may take on the caller's thread: well under a millisecond.
+QUICK_STEPS = 20_000
+CHANGES = 500
+
+T = TypeVar("T")
+Act = Callable[[sqlite3.Connection, Names], T]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class SqliteStore:
+    """A Store on the file at `path`.
+
+    `clock` gives microseconds since 1970 UTC. `cursor_key` signs cursors; the file keeps one when none is handed in.
+    `busy_timeout`: seconds that a write waits for other processes. `readers`: threads for searches that take long;
+    `effort`: when searches change their plan.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        clock: Callable[[], int] = _now,
+        cursor_key: bytes | None = None,
+        *,
+        busy_timeout: float = 5.0,
+        readers: int = 2,
+        effort: Effort = Effort(),
+    ) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._cursor_key = cursor_key
+        self._busy_timeout = busy_timeout
+        self._pool_size = readers
+        self._effort = effort
+        self._of_thread = threading.local()
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._cursors = Cursors(cursor_key or b"")
+
+    async def open(self) -> None:
+        """Bring the schema up to date and start the writer. Raises Unavailable (NewerFile for a newer file's schema)."""
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        with translated():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = connect(self.path, busy_timeout=self._busy_timeout)
+            try:
+                schema.migrate(connection, self.path)
+                self._cursors = Cursors(self._cursor_key or _kept_cursor_key(connection))
+            finally:
+                connection.close()
+            self._writer = Writer(self.path, self._clock, self._busy_timeout)
+        self._readers = Readers(self.path, self._busy_timeout)
+        self._pool = ThreadPoolExecutor(self._pool_size, thread_name_prefix="store-reader")
+        self._of_thread = threading.local()
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Write what was accepted, then let go of the file. May be called twice."""
+        writer, readers, pool = self._writer, self._readers, self._pool
+        self._writer = self._readers = self._pool = None
+        if writer is not None and readers is not None and pool is not None:
+            await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(pool.shutdown)
+            readers.close()
+
+    # writing
+
+    async def transact(
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
+    ) -> tuple[Stored, ...]:
+        return await self._open_writer().transact(ops, preconditions)
+
+    async def write_with(self, act: Act[T]) -> T:
+        """Run `act` alone in a writing transaction, on the writer's thread: for upkeep (reindex, fingerprints)."""
+        return await self._open_writer().run(act)
+
+    async def ping(self) -> None:
+        await self.write_with(_touch)
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise Unavailable("The store is closed.")
+        return self._writer
+
+    # reading
+
+    async def read(self, type: str, id: str) -> Stored | None:
+        with translated():
+            return read.read(*self._reader(), type, id)
+
+    async def read_version(self, type: str, id: str, version: int) -> Stored | None:
+        with translated():
+            return read.read_version(*self._reader(), type, id, version)
+
+    async def read_many(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Stored]:
+        return await self._look(lambda connection, names: read.read_many(connection, names, keys))
+
+    async def search(self, query: SearchQuery) -> Page:
+        return await self._look(lambda connection, names: self._search(connection, names, query))
+
+    def _search(self, connection: sqlite3.Connection, names: Names, query: SearchQuery) -> Page:
+        selection = Selection(connection, names, query.types, query.where, self._effort)
+        found = page_of(connection, names, selection, query, self._cursors)
+        added, truncated = Includes(connection, names).added(found.rids, query.includes, query.include_limit)
+        total: int | None = None
+        if query.count > 0 and query.cursor is None and found.next is None:
+            total = len(found.rids)
+        elif query.total != "none" or query.count <= 0:
+            total = selection.total()
+        return Page(
+            matches=read.by_rids(connection, names, found.rids),
+            included=read.by_rids(connection, names, added),
+            next=found.next,
+            total=total,
+            included_truncated=truncated,
+        )
+
+    async def matching_ids(self, type: str, where: Expression, limit: int = 2) -> tuple[str, ...]:
+        return await self._look(lambda connection, names: matching_ids(connection, names, type, where, limit))
+
+    async def history(self, query: HistoryQuery) -> HistoryPage:
+        return await self._look(
+            lambda connection, names: history.page(connection, names, query, self._cursors)
+        )
+
+    async def changes(self, after: int = 0, limit: int | None = None) -> AsyncIterator[Stored]:
+        left = limit
+        while left is None or left > 0:
+            wanted = CHANGES if left is None else min(CHANGES, left)
+            found = await self._look(lambda c, names, a=after, w=wanted: history.changes(c, names, a, w))  # type: ignore[misc]
+            for stored in found:
+                yield stored
+            if len(found) < wanted:
+                return
+            after = found[-1].sequence
+            left = None if left is None else left - len(found)
+
+    async def last_sequence(self) -> int:
+        with translated():
+            return history.last_sequence(self._reader()[0])
+
+    async def counts(self) -> dict[str, int]:
+        return await self._look(_counts)
+
+    async def indexed_fingerprints(self) -> dict[str, str]:
+        """What `set_fingerprints` was last told: by parameter, a text that changes with its meaning."""
+        return await self._look(
+            lambda connection, _: dict(connection.execute("SELECT param, value FROM fingerprint"))
+        )
+
+    async def set_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        """Keep in the file by which definitions its index was made; replaces all that was kept before."""
+
+        def act(connection: sqlite3.Connection, _: Names) -> None:
+            connection.execute("DELETE FROM fingerprint")
+            connection.executemany(
+                "INSERT INTO fingerprint(param, value) VALUES (?, ?)", fingerprints.items()
+            )
+
+        await self.write_with(act)
+
+    def _reader(self) -> tuple[sqlite3.Connection, Names]:
+        found: tuple[sqlite3.Connection, Names] | None = getattr(self._of_thread, "reader", None)
+        if found is None or self._readers is None:
+            if self._readers is None:
+                raise Unavailable("The store is closed.")
+            connection = self._readers.connection()
+            found = self._of_thread.reader = (connection, Names(connection))
+        return found
+
+    async def _look(self, act: Act[T]) -> T:
+        """Run `act` on one snapshot: here when it is quick, else on a thread of the pool."""
+        try:
+            return self._look_here(act, QUICK_STEPS)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._look_here, act, 0)
+
+    def _look_here(self, act: Act[T], steps: int) -> T:
+        with translated():
+            connection, names = self._reader()
+            with snapshot(connection):
+                if not steps:
+                    return act(connection, names)
+                connection.set_progress_handler(_stop, steps)
+                try:
+                    return act(connection, names)
+                finally:
+                    connection.set_progress_handler(None, 0)
+
+
+def _stop() -> int:
+    return 1
+
+
+def _kept_cursor_key(connection: sqlite3.Connection) -> bytes:
+    connection.execute("INSERT OR IGNORE INTO meta(key, value) VALUES ('cursor_key', ?)", (token_bytes(32),))
+    return bytes(connection.execute("SELECT value FROM meta WHERE key='cursor_key'").fetchone()[0])
+
+
+def _touch(connection: sqlite3.Connection, _: Names) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('ping', 1)")
+
+
+def _counts(connection: sqlite3.Connection, names: Names) -> dict[str, int]:
+    rows = connection.execute(
+        "SELECT type, count(*) FROM resource INDEXED BY resource_live WHERE deleted=0 GROUP BY type"
+    )
+    return {names.text(number): count for number, count in rows.fetchall()}

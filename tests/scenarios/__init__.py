@@ -1,0 +1,1 @@
+"""Crash and race scenarios against real server processes."""

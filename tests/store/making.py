@@ -1,0 +1,28 @@
+"""Writes and clocks for tests of stores."""
+
+from fhir_server.search.entries import Entries
+from fhir_server.store.records import Body, Claim, WriteOp
+
+START = 1_767_225_600_000_000
+
+
+class Clock:
+    """Microseconds since 1970 that a test sets."""
+
+    def __init__(self, now: int = START) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def put(
+    id: str, type: str = "Patient", claims: tuple[Claim, ...] = (), text: str = "", **entries: list[tuple]
+) -> WriteOp:
+    said = f',"text":"{text}"' if text else ""
+    body = Body(f'{{"resourceType":"{type}","id":"{id}"{said},"meta":{{'.encode(), b"}}")
+    return WriteOp("PUT", type, id, body, Entries(**entries), tuple(claims))
+
+
+def delete(id: str, type: str = "Patient") -> WriteOp:
+    return WriteOp("DELETE", type, id, None, Entries())
