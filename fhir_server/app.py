@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fhir_r4.errors import InvalidRequest
+from fhir_server.bulk.conformance import publish_conformance
 from fhir_server.context import Services, now_microseconds
 from fhir_server.http.dispatcher import FhirDoor
 from fhir_server.http.errors import answer_error
@@ -96,6 +97,7 @@ class Application:
         await receive()
         try:
             await self.services.store.open()
+            await publish_conformance(self.services)
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

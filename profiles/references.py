@@ -8,10 +8,14 @@ A literal reference is relative (`Patient/1`, `Patient/1/_history/2`), absolute 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
-from fhir_r4.definitions import is_resource_type
-from fhir_r4.primitives import ID_PATTERN, OID_PATTERN, UUID_PATTERN, Primitive
+from fhir_r4.definitions import is_resource_type, resource_types
+from fhir_r4.errors import Issue
+from fhir_r4.primitives import ID_PATTERN, OID_PATTERN, PRIMITIVE, UUID_PATTERN, Primitive
+from profiles.nodes import Accepts, PrimitiveNode, error
 
 _HISTORY = rf"(?:/_history/{ID_PATTERN})?"
 _RELATIVE = re.compile(rf"([A-Za-z]+)/{ID_PATTERN}{_HISTORY}(?:#\S*)?")
@@ -61,3 +65,47 @@ def type_in_reference(text: str) -> str | None:
 def plain_reference(targets: frozenset[str]) -> re.Pattern[str]:
     """The common cases: `Type/id`, with or without version, of one of `targets` (which are not none), and urn:uuid."""
     return re.compile(rf"(?:{'|'.join(sorted(targets))})/{ID_PATTERN}{_HISTORY}|{UUID_PATTERN}")
+
+
+def wrong_target(name: str, targets: frozenset[str], path: str) -> Issue:
+    allowed = ", ".join(sorted(targets))
+    return error("value", f"A reference to a {name} is not allowed here. Allowed: {allowed}.", path)
+
+
+class LiteralReferenceNode:
+    """Reference.reference of an element that allows `targets` (none: any).
+
+    `fragments`: there are contained resources, so `#id` may be a reference; `conditional`: `Type?query` may be one.
+    """
+
+    __slots__ = ("_conditional", "_fragments", "_targets", "accepts")
+
+    def __init__(self, targets: frozenset[str], *, fragments: bool, conditional: bool) -> None:
+        self._targets = targets
+        self._fragments = fragments
+        self._conditional = conditional
+        self.accepts: Accepts = self._compile()
+
+    def _compile(self) -> Accepts:
+        is_plain = plain_reference(self._targets or frozenset(resource_types())).fullmatch
+
+        def accepts(value: Any) -> bool:
+            return is_plain(value) is not None or next(self.problems(value, ""), None) is None
+
+        return accepts
+
+    def problems(self, value: Any, path: str) -> Iterator[Issue]:
+        if not PRIMITIVE["string"].is_valid(value):
+            yield from PrimitiveNode(PRIMITIVE["string"]).problems(value, path)
+            return
+        fault = reference_fault(value, conditional=self._conditional)
+        if fault is not None:
+            yield error("value", f"Not a reference: {fault}.", path)
+        elif value.startswith("#") and not self._fragments:
+            yield error(
+                "not-found", f"The reference {value} needs a contained resource, and there is none.", path
+            )
+        elif self._targets:
+            name = type_in_reference(value)
+            if name is not None and name not in self._targets:
+                yield wrong_target(name, self._targets, path)

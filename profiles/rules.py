@@ -14,7 +14,7 @@ from fhir_r4.definitions import Property, Shape, is_resource_type
 from fhir_r4.errors import Issue
 from profiles.bindings import concept_is_in, enumerated_systems
 from profiles.nodes import error, suggestion
-from profiles.references import type_in_reference
+from profiles.references import type_in_reference, wrong_target
 
 
 class Rule(Protocol):
@@ -84,11 +84,6 @@ class ReferencedType:
         said = type_in_reference(text) if isinstance(text, str) else None
         if said is not None and said != name:
             yield error("value", f"The reference is to a {said}, but its type says {name}.", f"{path}.type")
-
-
-def wrong_target(name: str, targets: frozenset[str], path: str) -> Issue:
-    allowed = ", ".join(sorted(targets))
-    return error("value", f"A reference to a {name} is not allowed here. Allowed: {allowed}.", path)
 
 
 class RequiredConcept:

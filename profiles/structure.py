@@ -27,16 +27,24 @@ class StructuralValidator:
         self._resource = Structure().resource
 
     def check(self, resource: dict[str, Any]) -> list[Issue] | None:
-        """Every structural problem of `resource` (`MAX_ISSUES` at the most), or None when there is none."""
+        """Every structural problem of `resource` (`MAX_ISSUES` at the most), or None when there is none.
+
+        When there are more, a note at the end says so.
+        """
         try:
-            if self._resource.accepts(resource):
+            if self._accepts(resource):
                 return None
             return _limited(self._resource.problems(resource, "")) or None
-        except (TypeError, KeyError, AttributeError):
-            # A value of a JSON kind that the fast tests do not expect; the exact ones expect all.
-            return _limited(self._resource.problems(resource, "")) or None
         except RecursionError:
-            return [Issue("error", "too-long", "The resource is nested too deep to be checked.")]
+            return [Issue("error", "structure", "The resource is nested too deep to be checked.")]
+
+    def _accepts(self, resource: Any) -> bool:
+        try:
+            return bool(self._resource.accepts(resource))
+        except (TypeError, KeyError, AttributeError):
+            return (
+                False  # a value of a JSON kind that the fast tests do not expect; the exact ones expect all
+            )
 
     def validate(self, resource: dict[str, Any], profiles: Sequence[str] = ()) -> list[Issue]:
         """Problems, else warnings; and what is to be said of `profiles` and of those that the resource claims."""
@@ -51,7 +59,7 @@ def _limited(issues: Iterator[Issue]) -> list[Issue]:
     if len(found) <= MAX_ISSUES:
         return found
     note = f"There is more to say: only the first {MAX_ISSUES} findings are listed."
-    return [*found[:MAX_ISSUES], Issue(found[0].severity, "incomplete", note)]
+    return [*found[:MAX_ISSUES], Issue("information", "informational", note)]
 
 
 def _profile_issues(resource: Any, asked: Sequence[str]) -> Iterator[Issue]:

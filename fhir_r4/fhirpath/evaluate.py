@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from fhir_r4.definitions import PRIMITIVES
 from fhir_r4.fhirpath import operators
-from fhir_r4.fhirpath.focus import Focus, Invocation, Resolver
+from fhir_r4.fhirpath.focus import Focus, Invocation, Resolver, Scope
 from fhir_r4.fhirpath.functions import FUNCTIONS
 from fhir_r4.fhirpath.located import Collection, Located, Quantity, collection, made, singleton, truth
 from fhir_r4.fhirpath.moments import Moment
@@ -58,15 +59,8 @@ def evaluate(
     """
     node = parse(expression) if isinstance(expression, str) else expression
     top = root(resource, type)
-    focus = Focus(
-        this=[top if context is None else context],
-        resource=top,
-        root=top,
-        variables=variables or {},
-        strict=strict,
-        now=now,
-        resolve=resolve,
-    )
+    scope = Scope(top, top, variables or {}, strict, now, resolve)
+    focus = Focus([top if context is None else context], scope)
     try:
         return _evaluate(node, focus)
     except RecursionError as error:
@@ -91,12 +85,15 @@ def _literal(node: Literal, _: Focus) -> Collection:
 
 def _name(node: Name, focus: Focus) -> Collection:
     if node.target is None and node.name[0:1].isupper() and is_fhir_type(node.name):
-        return [item for item in focus.this if node.name in ancestry(item.type)]
+        matching = [item for item in focus.this if node.name in ancestry(item.type)]
+        if focus.scope.strict and focus.this and not matching:
+            raise FhirPathError(f"The item is {focus.this[0].type}, not {node.name}")
+        return matching
     items = focus.this if node.target is None else _evaluate(node.target, focus)
     found = [inner for item in items for inner in child(item, node.name)]
-    if not found and focus.strict and items and not any(has_element(item, node.name) for item in items):
+    if not found and focus.scope.strict and items and not any(has_element(item, node.name) for item in items):
         raise FhirPathError(f"{items[0].type} has no element {node.name!r}")
-    focus.budget.spend(len(items) + len(found))
+    focus.scope.budget.spend(len(items) + len(found))
     return found
 
 
@@ -109,10 +106,10 @@ def _call(node: Call, focus: Focus) -> Collection:
         expected = str(least) if least == most else f"{least} to {most}"
         raise FhirPathError(f"{node.name}() takes {expected} arguments, not {len(node.args)}")
     items = focus.this if node.target is None else _evaluate(node.target, focus)
-    focus.budget.spend(len(items) + 1)
+    focus.scope.budget.spend(len(items) + 1)
     result = run(Invocation(node.name, items, node.args, focus, _evaluate))
     if isinstance(result, list):
-        focus.budget.spend(len(result))
+        focus.scope.budget.spend(len(result))
         return result
     return collection(result)
 
@@ -131,9 +128,9 @@ def _binary(node: Binary, focus: Focus) -> Collection:
     left = _evaluate(node.left, focus)
     if node.op not in ("and", "or", "xor", "implies"):
         right = _evaluate(node.right, focus)
-        focus.budget.spend(len(left) + len(right))
+        focus.scope.budget.spend(len(left) + len(right))
         if node.op in ("|", "in", "contains"):
-            focus.budget.spend(len(left) * len(right))
+            focus.scope.budget.spend(len(left) * len(right))
         return operators.apply(node.op, left, right)
     a = truth(left, node.op)
     if (node.op == "or" and a is True) or (node.op in ("and", "implies") and a is False):
@@ -150,18 +147,25 @@ def _type_op(node: TypeOp, focus: Focus) -> Collection:
     if node.op == "is":
         item = singleton(items, "is")
         return [] if item is None else collection(is_type(item, node.type))
-    return [item for item in items if is_type(item, node.type)]
+    if node.op == "as" and focus.scope.strict:
+        singleton(items, "as")
+    return [item for item in items if is_type(item, node.type) and _is_exact(item, node.type)]
+
+
+def _is_exact(item: Located, type_name: str) -> bool:
+    """A primitive is cast to its own type only: a code is a string, but not there when strings are asked for."""
+    return item.type not in PRIMITIVES or type_name.rpartition(".")[2].strip("`") == item.type
 
 
 def _variable(node: Variable, focus: Focus) -> Collection:
     name = node.name
-    given = focus.variables.get(name)
+    given = focus.scope.variables.get(name)
     if given is not None:
         return given
     if name == "resource":
-        return [focus.resource]
+        return [focus.scope.resource]
     if name in ("rootResource", "context"):
-        return [focus.root]
+        return [focus.scope.root]
     if name in _TERMINOLOGY:
         return collection(_TERMINOLOGY[name])
     if name.startswith("vs-"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from fhir_r4.fhirpath.syntax import FhirPathError, Node
 if TYPE_CHECKING:
     from fhir_r4.fhirpath.located import System
 
-MAX_STEPS = 500_000
+MAX_STEPS = 300_000
 
 Resolver = Callable[[str], Mapping[str, object] | None]
 
@@ -31,27 +31,35 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Focus:
-    """`this` are the items in focus (`$this`); `resource` is `%resource`, `root` `%rootResource`.
+class Scope:
+    """What stays the same in all parts of an expression.
 
-    `strict`: an element that the definitions do not have is an error, not the empty collection. `now` None: now(),
-    today() and timeOfDay() are refused. `resolve` None: resolve() yields nothing.
+    `resource` is `%resource`, `root` `%rootResource`. `strict`: an element that the definitions do not have is an error,
+    not the empty collection. `now` None: now(), today() and timeOfDay() are refused. `resolve` None: resolve() yields
+    nothing but contained resources.
     """
 
-    this: Collection
     resource: Located
     root: Located
     variables: Mapping[str, Collection] = field(default_factory=dict)
-    index: int | None = None
-    total: Collection | None = None
     strict: bool = False
     now: datetime | None = None
     resolve: Resolver | None = None
     budget: Budget = field(default_factory=Budget)
 
-    def on(self, item: Located, index: int | None = None) -> Focus:
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """What a part of an expression is evaluated on: `this` are the items in focus (`$this`), with `$index` and `$total`."""
+
+    this: Collection
+    scope: Scope
+    index: int | None = None
+    total: Collection | None = None
+
+    def on(self, item: Located, index: int | None = None, total: Collection | None = None) -> Focus:
         """The focus of an argument that is evaluated for each item."""
-        return replace(self, this=[item], index=index)
+        return Focus([item], self.scope, index, self.total if total is None else total)
 
 
 @dataclass(frozen=True, slots=True)

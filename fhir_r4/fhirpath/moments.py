@@ -21,7 +21,7 @@ _PATTERNS = {
 _LIMITS = (9999, 12, 31, 23, 59, 59)
 _UNITS = {
     "year": "years", "month": "months", "week": "weeks", "day": "days", "hour": "hours", "minute": "minutes",
-    "second": "seconds", "millisecond": "milliseconds", "a": "years", "mo": "months", "wk": "weeks", "d": "days",
+    "second": "seconds", "millisecond": "milliseconds", "wk": "weeks", "d": "days",
     "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds",
 }  # fmt: skip
 _MICROSECONDS = {
@@ -59,14 +59,10 @@ class Moment:
         if any(part >= limit + 1 for part, limit in zip(parts, limits, strict=False)):
             return None
         if kind != "Time" and (
-            0 in parts[:3] or (len(parts) > 2 and parts[2] > _month_days(parts[0], parts[1]))
+            0 in parts[:3] or (len(parts) > 2 and parts[2] > month_days(parts[0], parts[1]))
         ):
             return None
         return cls(kind, parts, _offset(zone), text)
-
-    @property
-    def date_parts(self) -> tuple[int | Decimal, ...]:
-        return self.parts
 
     def utc(self) -> tuple[int | Decimal, ...]:
         """The parts in UTC when a zone is given and at least the minute."""
@@ -80,7 +76,8 @@ class Moment:
         return (moved.year, moved.month, moved.day, moved.hour, moved.minute, *self.parts[5:])
 
 
-def _month_days(year: int | Decimal, month: int | Decimal) -> int:
+def month_days(year: int | Decimal, month: int | Decimal) -> int:
+    """How many days a month has."""
     return calendar.monthrange(int(year), int(month))[1]
 
 
@@ -136,7 +133,7 @@ def _add_months(moment: Moment, months: int) -> Moment | None:
     month += 1
     if not 1 <= year <= 9999:
         return None
-    day = min(day, _month_days(year, month))
+    day = min(day, month_days(year, month))
     return _written(moment, (year, month, day, *moment.parts[3:])[: len(moment.parts)])
 
 

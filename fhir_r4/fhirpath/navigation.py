@@ -17,6 +17,7 @@ from fhir_r4.fhirpath.syntax import FhirPathError
 _SYSTEM = frozenset(
     ["Boolean", "String", "Integer", "Decimal", "Date", "DateTime", "Time", "Quantity", "Any"]
 )
+_OF_PRIMITIVES = ("id", "extension", "value")
 _NO_DOMAIN = frozenset(["Bundle", "Binary", "Parameters"])
 _PARENTS: Mapping[str, str] = {
     **dict.fromkeys(["code", "id", "markdown"], "string"),
@@ -51,7 +52,7 @@ def _properties(path: str) -> Mapping[str, tuple[Property, ...]]:
 def has_element(item: Located, name: str) -> bool:
     """Whether the type of the item defines the element."""
     if item.shape is None:
-        return name in ("id", "extension", "value") and not item.type.startswith("System.")
+        return name in (("namespace", "name") if item.type == "System.ClassInfo" else _OF_PRIMITIVES)
     return name in _properties(item.shape) or name == "resourceType"
 
 
@@ -94,7 +95,9 @@ def _item(prop: Property, member: Any, parent: Mapping[str, Any], index: int | N
 
 
 def _of_primitive(item: Located, name: str) -> Iterator[Located]:
-    if name == "value" and item.type in PRIMITIVES and item.value is not None:
+    if item.type == "System.ClassInfo":
+        yield from collection(item.value.get(name))
+    elif name == "value" and item.type in PRIMITIVES and item.value is not None:
         yield from collection(system(item))
     elif item.extra is not None:
         yield from child(Located(item.extra, "Element", "Element"), name)
@@ -113,12 +116,12 @@ def is_type(item: Located, type_name: str) -> bool:
     name = name.strip("`")
     if namespace not in ("", "FHIR", "System"):
         raise FhirPathError(f"The type {type_name} is not known")
-    known = namespace != "System" and is_fhir_type(name)
+    known = is_fhir_type(name)
     if not known and (namespace == "FHIR" or name not in _SYSTEM):
         raise FhirPathError(f"The type {type_name} is not known")
     if item.type.startswith("System."):
         return namespace != "FHIR" and item.type == f"System.{name}"
-    return known and name in ancestry(item.type)
+    return known and namespace != "System" and name in ancestry(item.type)
 
 
 @cache

@@ -38,6 +38,8 @@ def equal_values(a: Any, b: Any) -> bool | None:
     if is_number(a) and is_number(b):
         return bool(a == b)
     if isinstance(a, Moment) and isinstance(b, Moment):
+        if (a.kind == "Time") != (b.kind == "Time"):
+            return False
         order = moments.compare(a, b)
         return None if order is None else order == 0
     if isinstance(a, Quantity) and isinstance(b, Quantity):

@@ -7,19 +7,22 @@ errors. Nothing is described here that those tables do not have.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fhir_r4.definitions import SearchParameter, operation_definitions
-from fhir_r4.errors import ERRORS
+from fhir_r4.definitions import operation_definitions
 from fhir_server.context import Operation, Services
 from fhir_server.http.examples import EXAMPLES
 from fhir_server.http.json_schemas import PRIMITIVE_SCHEMAS, reference_to, schemas_of
+from fhir_server.http.openapi_components import (
+    FHIR_JSON,
+    FHIR_XML,
+    error_responses,
+    search_components,
+    success_responses,
+)
 from fhir_server.http.openapi_interactions import INTERACTIONS, Interaction, parameter_components
 from fhir_server.interactions.capabilities import PATCH_FORMATS, software_version
-from fhir_server.search.modifiers import MODIFIERS
-from fhir_server.search.parameters import STORE_PARAMETERS
 
 Json = dict[str, Any]
 
@@ -53,8 +56,6 @@ DEFAULT_TYPES = (
     "Task",
 )
 ALWAYS = ("Bundle", "OperationOutcome", "Parameters")
-FHIR_JSON = "application/fhir+json"
-FHIR_XML = "application/fhir+xml"
 OUTSIDE = (
     ("/health", "Is the process alive?", "application/json"),
     ("/ready", "Can the store be written to? 503 when it cannot.", "application/json"),
@@ -65,7 +66,6 @@ OUTSIDE = (
         "application/json",
     ),
 )
-_LINE_FOR = re.compile(r"\* \[(\w+)\]\([^)]*\): ([^\r\n]*)")
 
 
 def openapi_document(services: Services, types: Sequence[str] = DEFAULT_TYPES) -> Json:
@@ -91,8 +91,8 @@ def openapi_document(services: Services, types: Sequence[str] = DEFAULT_TYPES) -
         + [{"name": name} for name in types],
         "paths": paths,
         "components": {
-            "parameters": {**parameter_components(services.settings), **_search_components(services, types)},
-            "responses": {**_answers(types), **_error_responses()},
+            "parameters": {**parameter_components(services.settings), **search_components(services, types)},
+            "responses": {**success_responses(types), **error_responses()},
             "schemas": schemas_of((*ALWAYS, *types)),
         },
     }
@@ -163,34 +163,6 @@ def _answer_ref(status: int, what: str, type: str | None) -> Json:
     return {"$ref": f"#/components/responses/{status}{'-' if schema else ''}{schema}"}
 
 
-def _answers(types: Iterable[str]) -> Json:
-    """The answers of interactions that succeed, by the name that `_answer_ref` gives them."""
-    found: Json = {str(status): {"description": HTTPStatus(status).phrase} for status in (204, 304)}
-    found["200-Bundle"] = _success(200, "Bundle")
-    for name in ("Resource", *types):
-        found[f"200-{name}"] = _success(200, name)
-        found[f"201-{name}"] = _success(201, name)
-    return found
-
-
-def _success(status: int, schema: str) -> Json:
-    answer: Json = {
-        "description": HTTPStatus(status).phrase,
-        "content": {FHIR_JSON: {"schema": reference_to(schema)}, FHIR_XML: {}},
-    }
-    if schema != "Bundle":
-        answer["headers"] = {
-            "ETag": {"description": 'The version: `W/"3"`.', "schema": {"type": "string"}},
-            "Last-Modified": {"description": "When it was written.", "schema": {"type": "string"}},
-        }
-        if status == 201:
-            answer["headers"]["Location"] = {
-                "description": "The address of the version.",
-                "schema": {"type": "string"},
-            }
-    return answer
-
-
 def _body(kind: str, type: str | None) -> Json:
     content: Json
     if kind == "form":
@@ -208,34 +180,6 @@ def _body(kind: str, type: str | None) -> Json:
     return {"required": True, "content": content}
 
 
-def _error_responses() -> Json:
-    by_status: dict[int, list[str]] = {}
-    for id, error in sorted(ERRORS.items()):
-        meaning = (error.__doc__ or "").strip().partition("\n")[0]
-        by_status.setdefault(error.status, []).append(f"- `{id}`" + (f": {meaning}" if meaning else ""))
-    content = {FHIR_JSON: {"schema": reference_to("OperationOutcome")}, FHIR_XML: {}}
-    return {
-        str(status): {
-            "description": HTTPStatus(status).phrase + "\n\n" + "\n".join(lines),
-            "content": content,
-        }
-        for status, lines in sorted(by_status.items())
-    }
-
-
-def _search_components(services: Services, types: Iterable[str]) -> Json:
-    return {
-        f"{name}-{code}": _search_parameter(name, definition)
-        for name in types
-        for code, definition in services.parameters.of(name).items()
-        if services.parameters.searchable(name, code) and "Resource" not in definition.base
-    } | {
-        f"Resource-{code}": _search_parameter("Resource", definition)
-        for code, definition in services.parameters.of("Resource").items()
-        if services.parameters.searchable("Resource", code)
-    }
-
-
 def _searches(services: Services, name: str) -> list[Json]:
     parameters = services.parameters
     return [
@@ -243,30 +187,6 @@ def _searches(services: Services, name: str) -> list[Json]:
         for code, definition in parameters.of(name).items()
         if parameters.searchable(name, code)
     ]
-
-
-def _search_parameter(type: str, definition: SearchParameter) -> Json:
-    schema: Json = {"type": "string"}
-    return {
-        "in": "query",
-        "name": definition.code,
-        "description": f"{definition.type}: {_meaning(type, definition.description)}{_modifiers(definition)}",
-        "schema": schema,
-    }
-
-
-def _modifiers(definition: SearchParameter) -> str:
-    if definition.code in STORE_PARAMETERS:
-        return ""
-    return f" (modifiers {', '.join(f':{m}' for m in MODIFIERS[definition.type])})"
-
-
-def _meaning(type: str, description: str) -> str:
-    """The line for `type` of a description that is shared by several types, else its first line."""
-    for name, text in _LINE_FOR.findall(description):
-        if name == type:
-            return str(text)
-    return description.partition("\r\n")[0].partition("\n")[0]
 
 
 def _add_operation(paths: dict[str, Json], prefix: str, operation: Operation) -> None:

@@ -29,7 +29,8 @@ class Entries:
     """All index entries of one version of a resource, by kind; each list is free of repeats.
 
     An element that is there but gives nothing to look for (a CodeableConcept of text alone, a contained or display-only
-    reference) has an entry whose values are empty texts, for `:missing`. `:identifier` searches use token entries under the parameter name `<code>:identifier`.
+    reference) has an entry whose values are empty texts, for `:missing`. `:identifier` searches use token entries under
+    the parameter name `<code>:identifier`.
     """
 
     tokens: list[TokenEntry] = field(default_factory=list)

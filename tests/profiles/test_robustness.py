@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_r4 import definitions
-from profiles.compiled import MAX_PLANS, Structure
+from profiles.compiled import Structure
+from profiles.objects import MAX_PLANS
 from profiles.structure import StructuralValidator
 from tests.profiles.samples import RICH_PATIENT, full
 
@@ -58,7 +59,7 @@ def places(value):
 
 
 @given(JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_json_is_answered(value):
     issues = VALIDATOR.check(value)
     assert issues is None or all(i.severity == "error" and i.diagnostics for i in issues)
@@ -68,14 +69,14 @@ def test_any_json_is_answered(value):
 
 
 @given(TYPES, st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_fast_and_the_exact_way_agree_on_any_members(name, members):
     resource = {"resourceType": name, **members}
     assert accepts(resource) == (not list(RESOURCE.problems(resource, "")))
 
 
 @given(st.data(), JSON)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_fast_and_the_exact_way_agree_on_a_changed_resource(data, value):
     made = data.draw(
         st.sampled_from(
@@ -89,7 +90,7 @@ def test_the_fast_and_the_exact_way_agree_on_a_changed_resource(data, value):
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_an_unknown_member_is_told_wherever_it_stands(data):
     resource = copy.deepcopy(full(definitions.shape(data.draw(TYPES))))
     objects = [resource, *(c[k] for c, k in places(resource) if isinstance(c[k], dict))]
@@ -98,7 +99,7 @@ def test_an_unknown_member_is_told_wherever_it_stands(data):
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_null_and_emptiness_are_told_wherever_they_stand(data):
     resource = copy.deepcopy(full(definitions.shape(data.draw(TYPES))))
     container, key = data.draw(st.sampled_from(places(resource)))

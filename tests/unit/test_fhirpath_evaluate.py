@@ -123,6 +123,23 @@ def test_a_primitive_with_extensions_alone_is_an_item_without_value():
         ("(-1).abs()", [1]),
         ("%resource.id", ["p"]),
         ("%loinc", ["http://loinc.org"]),
+        ("name.given.sort()", ["James", "Jim", "Peter"]),
+        ("name.given.sort(-$this).first()", ["Peter"]),
+        ("name.type().name.distinct()", ["HumanName"]),
+        ("1.type().namespace", ["System"]),
+        ("name.use.as(string)", []),
+        ("name.use.as(code)", ["official", "usual"]),
+        ("birthDate != @T12:00", [True]),
+        ("name.given.select(iif($index = 1, $this, {}))", ["James"]),
+        ("12.500.lowBoundary(4)", [Decimal("12.4995")]),
+        ("(-1.587).highBoundary(2)", [Decimal("-1.58")]),
+        ("@2024-02.highBoundary(8)", ["2024-02-29"]),
+        ("@2014.lowBoundary(6)", ["2014-01"]),
+        ("@2014-01-01T08:05+08:00.lowBoundary(17)", ["2014-01-01T08:05:00.000+08:00"]),
+        ("@T10:30.highBoundary()", ["10:30:59.999"]),
+        ("1.58700.precision()", [5]),
+        ("1 'cm'.comparable(1 'm')", [True]),
+        ("conformsTo('http://hl7.org/fhir/StructureDefinition/Patient')", [True]),
         ("name.repeat(given)", ["Peter", "James", "Jim"]),
     ],
 )
@@ -165,6 +182,8 @@ def test_made_quantities_have_a_system_type():
         ("today()", "clock"),
         ("'a'.matches('(')", "regular expression"),
         ("a..b", "Expected"),
+        ("iif('x', 1)", "boolean"),
+        ("@2020-01-01 + 1 'mo'", "cannot be added"),
     ],
 )
 def test_errors(expression, said):
@@ -177,6 +196,8 @@ def test_unknown_elements_are_empty_or_when_strict_an_error():
     with pytest.raises(FhirPathError, match="HumanName has no element 'nonsense'"):
         evaluate("name.nonsense", PATIENT, strict=True)
     assert values("name[0].period", strict=True) == []
+    with pytest.raises(FhirPathError, match="Patient, not Encounter"):
+        evaluate("Encounter.status", PATIENT, strict=True)
 
 
 def test_the_clock_and_the_resolver_are_passed_in():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cmp_to_key
 
 from fhir_r4.fhirpath.focus import Function, Invocation
 from fhir_r4.fhirpath.located import Collection, Located, singleton, truth
-from fhir_r4.fhirpath.operators import contained, distinct, union
-from fhir_r4.fhirpath.syntax import FhirPathError
+from fhir_r4.fhirpath.operators import contained, distinct, order, union
+from fhir_r4.fhirpath.syntax import FhirPathError, Node, This, Unary
 
 
 def _holds(call: Invocation, item: Located, index: int) -> bool:
@@ -44,7 +45,7 @@ def _repeat(call: Invocation) -> Collection:
         fresh: Collection = []
         for item in level:
             for inner in call.each(item):
-                call.focus.budget.spend(len(found) + 1)
+                call.focus.scope.budget.spend(len(found) + 1)
                 if not _same_place_or_equal(inner, found):
                     found.append(inner)
                     fresh.append(inner)
@@ -57,21 +58,42 @@ def _same_place_or_equal(item: Located, items: Collection) -> bool:
 
 
 def _aggregate(call: Invocation) -> Collection:
-    from dataclasses import replace
-
     total = call.argument(1) if len(call.args) > 1 else []
     for index, item in enumerate(call.items):
-        total = call.evaluate(call.args[0], replace(call.focus.on(item, index), total=total))
+        total = call.evaluate(call.args[0], call.focus.on(item, index, total))
     return total
 
 
 def _iif(call: Invocation) -> Collection:
     item = singleton(call.items, "iif()")
-    focus = call.focus if item is None else call.focus.on(item)
-    verdict = truth(call.evaluate(call.args[0], focus), "iif()")
-    if verdict is True:
+    focus = call.focus if item is None else call.focus.on(item, call.focus.index)
+    verdict = singleton(call.evaluate(call.args[0], focus), "iif()")
+    if verdict is not None and not isinstance(verdict.value, bool):
+        raise FhirPathError("iif() takes a boolean")
+    if verdict is not None and verdict.value is True:
         return call.evaluate(call.args[1], focus)
     return call.evaluate(call.args[2], focus) if len(call.args) > 2 else []
+
+
+def _sort(call: Invocation) -> Collection:
+    """Sorted by each argument in turn, one with a minus downwards; items without a value come first in any case."""
+    criteria = call.args or (This(),)
+    keyed = [(item, [_sort_key(call, item, node) for node in criteria]) for item in call.items]
+    signs = [-1 if isinstance(node, Unary) and node.op == "-" else 1 for node in criteria]
+
+    def compared(left: tuple[Located, list[Collection]], right: tuple[Located, list[Collection]]) -> int:
+        for sign, a, b in zip(signs, left[1], right[1], strict=True):
+            found = sign * (order(a, b, "sort()") or 0) if a and b else len(a) - len(b)
+            if found:
+                return found
+        return 0
+
+    return [item for item, _ in sorted(keyed, key=cmp_to_key(compared))]
+
+
+def _sort_key(call: Invocation, item: Located, node: Node) -> Collection:
+    inner = node.operand if isinstance(node, Unary) else node
+    return call.evaluate(inner, call.focus.on(item))
 
 
 def _count_argument(call: Invocation) -> int:
@@ -92,12 +114,12 @@ def _subset(items: Collection, of: Collection) -> bool:
 
 def _other(call: Invocation) -> Collection:
     other = call.argument(0)
-    call.focus.budget.spend(len(other) * len(call.items))
+    call.focus.scope.budget.spend(len(other) * len(call.items))
     return other
 
 
 def _distinct(call: Invocation) -> Collection:
-    call.focus.budget.spend(len(call.items) ** 2 // 2)
+    call.focus.scope.budget.spend(len(call.items) ** 2 // 2)
     return distinct(call.items)
 
 
@@ -134,6 +156,7 @@ FUNCTIONS: Mapping[str, tuple[Function, int, int]] = {
     "repeat": (_repeat, 1, 1),
     "aggregate": (_aggregate, 1, 2),
     "iif": (_iif, 2, 3),
+    "sort": (_sort, 0, 9),
     "single": (_single, 0, 0),
     "first": (lambda call: call.items[:1], 0, 0),
     "last": (lambda call: call.items[-1:], 0, 0),

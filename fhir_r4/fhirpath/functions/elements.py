@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from fhir_r4.definitions import PRIMITIVES
 from fhir_r4.fhirpath.focus import Function, Invocation
-from fhir_r4.fhirpath.located import Collection, Located, made, singleton, system
+from fhir_r4.fhirpath.located import Collection, Located, Quantity, made, singleton, system
 from fhir_r4.fhirpath.moments import Moment
-from fhir_r4.fhirpath.navigation import child, children, root
+from fhir_r4.fhirpath.navigation import child, children, is_fhir_type, is_type, root
 from fhir_r4.fhirpath.syntax import FhirPathError
+from fhir_r4.fhirpath.units import same_unit
 
 
 def _text_argument(call: Invocation) -> str | None:
@@ -39,7 +40,7 @@ def _descendants(call: Invocation) -> Collection:
                 if deeper is None:
                     stack.pop()
                     continue
-                call.focus.budget.spend(1)
+                call.focus.scope.budget.spend(1)
                 found.append(deeper)
                 stack.append(iter(children(deeper)))
     return found
@@ -62,15 +63,15 @@ def _resolved(call: Invocation, item: Located) -> Collection:
     if not isinstance(text, str):
         return []
     if text.startswith("#"):
-        contained = call.focus.root.value.get("contained") or ()
+        contained = call.focus.scope.root.value.get("contained") or ()
         if text == "#":
-            return [call.focus.root]
+            return [call.focus.scope.root]
         return (
-            [c for c in child(call.focus.root, "contained") if c.value.get("id") == text[1:]]
+            [c for c in child(call.focus.scope.root, "contained") if c.value.get("id") == text[1:]]
             if contained
             else []
         )
-    target = call.focus.resolve(text) if call.focus.resolve else None
+    target = call.focus.scope.resolve(text) if call.focus.scope.resolve else None
     return [] if target is None else [root(target)]
 
 
@@ -80,7 +81,26 @@ def _type(call: Invocation) -> Collection:
 
 def _type_info(item: Located) -> Located:
     namespace, _, name = item.type.rpartition(".")
-    return Located({"namespace": namespace or "FHIR", "name": name}, "ClassInfo", "ClassInfo")
+    return Located({"namespace": namespace or "FHIR", "name": name}, "System.ClassInfo")
+
+
+def _conforms_to(call: Invocation) -> bool | None:
+    """Whether the item is of the type that a definition of R4 itself defines; other profiles are the validator's."""
+    item, url = singleton(call.items, "conformsTo()"), _text_argument(call)
+    if item is None or url is None:
+        return None
+    name = url.removeprefix("http://hl7.org/fhir/StructureDefinition/")
+    if not is_fhir_type(name):
+        raise FhirPathError(f"The profile {url} is not known here")
+    return is_type(item, f"FHIR.{name}")
+
+
+def _comparable(call: Invocation) -> bool | None:
+    first, second = singleton(call.items, "comparable()"), singleton(call.argument(0), "comparable()")
+    if first is None or second is None:
+        return None
+    a, b = system(first), system(second)
+    return isinstance(a, Quantity) and isinstance(b, Quantity) and same_unit(a, b) is not None
 
 
 def _html_checks(call: Invocation) -> bool:
@@ -89,7 +109,7 @@ def _html_checks(call: Invocation) -> bool:
 
 
 def _clock(call: Invocation) -> Moment | None:
-    now = call.focus.now
+    now = call.focus.scope.now
     if now is None:
         raise FhirPathError(f"{call.name}() needs a clock, and there is none here")
     if call.name == "today":
@@ -108,6 +128,8 @@ FUNCTIONS: Mapping[str, tuple[Function, int, int]] = {
     "getValue": (_get_value, 0, 0),
     "resolve": (_resolve, 0, 0),
     "type": (_type, 0, 0),
+    "conformsTo": (_conforms_to, 1, 1),
+    "comparable": (_comparable, 1, 1),
     "htmlChecks": (_html_checks, 0, 0),
     "now": (_clock, 0, 0),
     "today": (_clock, 0, 0),

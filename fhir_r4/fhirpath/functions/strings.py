@@ -13,6 +13,9 @@ from fhir_r4.fhirpath.focus import Function, Invocation
 from fhir_r4.fhirpath.located import Collection, System, made, singleton
 from fhir_r4.fhirpath.syntax import FhirPathError
 
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+_JSON_ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "b": "\b"}
+
 
 def _text(items: Collection, name: str) -> str | None:
     item = singleton(items, f"{name}()")
@@ -141,10 +144,7 @@ def _unescaped(text: str, how: str) -> str | None:
         return html.unescape(text)
     if how != "json":
         return None
-    try:
-        return str(json.loads(f'"{text}"'))
-    except ValueError:
-        return None
+    return _JSON_ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _JSON_ESCAPED.get(m[2], m[2]), text)
 
 
 FUNCTIONS: Mapping[str, tuple[Function, int, int]] = {

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fhir_r4.errors import InvalidPatch, InvalidRequest
 from fhir_server.interactions.patching.copying import copied
 
-MAX_COPIED = 1_000_000
+MAX_COPIED = 100_000
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _BAD_ESCAPE = re.compile(r"~(?![01])")

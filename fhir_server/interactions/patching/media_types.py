@@ -13,7 +13,6 @@ from fhir_r4.jsonio import decode, decode_object
 from fhir_r4.xmlio import from_xml
 from fhir_server.interactions.patching.fhirpath_patch import apply_fhirpath_patch
 from fhir_server.interactions.patching.json_patch import apply_json_patch
-from fhir_server.interactions.patching.xml_patch import apply_xml_patch
 
 PATCH_MEDIA_TYPES = (
     "application/json-patch+json",
@@ -37,6 +36,9 @@ def apply_patch(resource: Mapping[str, Any], content_type: str, body: bytes) -> 
     if media_type == "application/fhir+xml":
         return apply_fhirpath_patch(resource, from_xml(body))
     if media_type == "application/xml-patch+xml":
+        # lxml is heavy and this form of patch is rare
+        from fhir_server.interactions.patching.xml_patch import apply_xml_patch
+
         return apply_xml_patch(resource, body)
     raise UnsupportedMediaType(
         f"A patch has one of the media types {', '.join(PATCH_MEDIA_TYPES)}; not {media_type or 'none'}."

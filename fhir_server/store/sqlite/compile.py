@@ -234,11 +234,12 @@ class Compiler:
         )
         return Source(branches, lookup.rank, lookup.ordered and len(branches) == 1)
 
-    def _types(self, types: Types) -> Sql:
+    def _types(self, types: Types) -> Sql | None:
+        """The rows of the types; None when there never was a resource of any."""
         if not types:
             return Sql("type IN (SELECT nid FROM name)")
         numbers = [number for name in types if (number := self._names.number(name)) is not None]
-        return one_of("type", tuple(numbers)) if numbers else NEVER
+        return one_of("type", tuple(numbers)) if numbers else None
 
     def everything(self, types: Types) -> Source:
         """Every resource of the types; in order of rid when there is one type, or when all are asked for."""
@@ -247,20 +248,29 @@ class Compiler:
             return Source(
                 (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0")),), SCAN, ordered=True
             )
-        where = self._types(types) & Sql("deleted=0")
+        of_types = self._types(types)
+        if of_types is None:
+            return EMPTY
+        where = of_types & Sql("deleted=0")
         branch = Branch(alias, f"resource {alias} INDEXED BY resource_live", where)
         return Source((branch,), SCAN, ordered=len(types) == 1)
 
     def _by_id(self, condition: Sql, types: Types) -> Source:
         alias = self._alias("s")
-        where = self._types(types) & condition & Sql("deleted=0")
+        of_types = self._types(types)
+        if of_types is None:
+            return EMPTY
+        where = of_types & condition & Sql("deleted=0")
         return Source((Branch(alias, f"resource {alias} INDEXED BY resource_id", where),), EQUAL)
 
     def _by_update(self, part: Updated, types: Types) -> Source | None:
         if not types or part.prefix == "ne":
             return None
         alias = self._alias("s")
-        where = self._types(types) & Sql("deleted=0") & _updated(part)
+        of_types = self._types(types)
+        if of_types is None:
+            return EMPTY
+        where = of_types & Sql("deleted=0") & _updated(part)
         return Source((Branch(alias, f"resource {alias} INDEXED BY resource_updated", where),), RANGE)
 
     def _by_any(self, parts: Sequence[Expression], types: Types) -> Source | None:

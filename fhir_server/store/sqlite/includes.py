@@ -18,7 +18,7 @@ _FORWARD = """
 SELECT DISTINCT t.rid FROM resource o
 CROSS JOIN ix_reference x ON x.rid=o.rid
 CROSS JOIN resource t INDEXED BY resource_id ON t.type=x.type AND t.id=x.id
-WHERE o.rid IN (SELECT value FROM json_each(?)) AND o.type=? AND x.base=0 AND t.deleted=0
+WHERE o.rid IN (SELECT value FROM json_each(?)) AND x.base=0 AND t.deleted=0
 """
 _REVERSE = """
 SELECT DISTINCT x.rid FROM resource o
@@ -60,28 +60,32 @@ class Includes:
         return [row[0] for row in rows.fetchall()]
 
     def _forward(self, include: Include) -> Sql | None:
-        source = self._names.number(include.source)
-        if source is None:
-            return None
-        sql = Sql(_FORWARD, (source,))
-        if include.param is not None:
-            pid = self._names.pid(source, include.param)
-            if pid is None:
+        sql = Sql(_FORWARD)
+        if include.source != "*":
+            source = self._names.number(include.source)
+            if source is None:
                 return None
-            sql &= Sql("x.pid=?", (pid,))
+            sql &= Sql("o.type=?", (source,))
+            if include.param is not None:
+                pid = self._names.pid(source, include.param)
+                if pid is None:
+                    return None
+                sql &= Sql("x.pid=?", (pid,))
         return self._targeted(sql, include, "x.type")
 
     def _reverse(self, include: Include) -> Sql | None:
-        source = self._names.number(include.source)
-        if source is None:
-            return None
-        if include.param is None:
-            sql = Sql(_REVERSE) & Sql("x.pid IN (SELECT pid FROM param WHERE type=?)", (source,))
-        else:
-            pid = self._names.pid(source, include.param)
-            if pid is None:
+        sql = Sql(_REVERSE)
+        if include.source != "*":
+            source = self._names.number(include.source)
+            if source is None:
                 return None
-            sql = Sql(_REVERSE) & one_of("x.pid", (pid,))
+            if include.param is None:
+                sql &= Sql("x.pid IN (SELECT pid FROM param WHERE type=?)", (source,))
+            else:
+                pid = self._names.pid(source, include.param)
+                if pid is None:
+                    return None
+                sql &= one_of("x.pid", (pid,))
         return self._targeted(sql, include, "o.type")
 
     def _targeted(self, sql: Sql, include: Include, column: str) -> Sql | None:

@@ -1,0 +1,107 @@
+"""The parts of the OpenAPI document that many addresses share: answers, refusals, search parameters.
+
+https://spec.openapis.org/oas/v3.1.0#components-object. Names: an answer is `200-Patient`, a refusal its status, a search
+parameter `Patient-birthdate` or, for those of all types, `Resource-_id`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fhir_r4.definitions import SearchParameter
+from fhir_r4.errors import ERRORS
+from fhir_server.context import Services
+from fhir_server.http.json_schemas import reference_to
+from fhir_server.search.modifiers import MODIFIERS
+from fhir_server.search.parameters import STORE_PARAMETERS
+
+Json = dict[str, Any]
+
+FHIR_JSON = "application/fhir+json"
+FHIR_XML = "application/fhir+xml"
+_LINE_FOR = re.compile(r"\* \[(\w+)\]\([^)]*\): ([^\r\n]*)")
+
+
+def success_responses(types: Iterable[str]) -> Json:
+    """The answers of interactions that succeed, by name."""
+    found: Json = {str(status): {"description": HTTPStatus(status).phrase} for status in (204, 304)}
+    found["200-Bundle"] = _success(200, "Bundle")
+    for name in ("Resource", *types):
+        found[f"200-{name}"] = _success(200, name)
+        found[f"201-{name}"] = _success(201, name)
+    return found
+
+
+def _success(status: int, schema: str) -> Json:
+    answer: Json = {
+        "description": HTTPStatus(status).phrase,
+        "content": {FHIR_JSON: {"schema": reference_to(schema)}, FHIR_XML: {}},
+    }
+    if schema != "Bundle":
+        answer["headers"] = {
+            "ETag": {"description": 'The version: `W/"3"`.', "schema": {"type": "string"}},
+            "Last-Modified": {"description": "When it was written.", "schema": {"type": "string"}},
+        }
+        if status == 201:
+            answer["headers"]["Location"] = {
+                "description": "The address of the version.",
+                "schema": {"type": "string"},
+            }
+    return answer
+
+
+def error_responses() -> Json:
+    """What each refusal status means: the errors that have it."""
+    by_status: dict[int, list[str]] = {}
+    for id, error in sorted(ERRORS.items()):
+        meaning = (error.__doc__ or "").strip().partition("\n")[0]
+        by_status.setdefault(error.status, []).append(f"- `{id}`" + (f": {meaning}" if meaning else ""))
+    content = {FHIR_JSON: {"schema": reference_to("OperationOutcome")}, FHIR_XML: {}}
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase + "\n\n" + "\n".join(lines),
+            "content": content,
+        }
+        for status, lines in sorted(by_status.items())
+    }
+
+
+def search_components(services: Services, types: Iterable[str]) -> Json:
+    """The search parameters of `types` that can be searched."""
+    return {
+        f"{name}-{code}": _search_parameter(name, definition)
+        for name in types
+        for code, definition in services.parameters.of(name).items()
+        if services.parameters.searchable(name, code) and "Resource" not in definition.base
+    } | {
+        f"Resource-{code}": _search_parameter("Resource", definition)
+        for code, definition in services.parameters.of("Resource").items()
+        if services.parameters.searchable("Resource", code)
+    }
+
+
+def _search_parameter(type: str, definition: SearchParameter) -> Json:
+    schema: Json = {"type": "string"}
+    return {
+        "in": "query",
+        "name": definition.code,
+        "description": f"{definition.type}: {_meaning(type, definition.description)}{_modifiers(definition)}",
+        "schema": schema,
+    }
+
+
+def _modifiers(definition: SearchParameter) -> str:
+    if definition.code in STORE_PARAMETERS:
+        return ""
+    return f" (modifiers {', '.join(f':{m}' for m in MODIFIERS[definition.type])})"
+
+
+def _meaning(type: str, description: str) -> str:
+    """The line for `type` of a description that is shared by several types, else its first line."""
+    for name, text in _LINE_FOR.findall(description):
+        if name == type:
+            return str(text)
+    return description.partition("\r\n")[0].partition("\n")[0]
