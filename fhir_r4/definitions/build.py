@@ -27,6 +27,12 @@ from typing import Any
 Resource = dict[str, Any]
 
 DATA = Path(__file__).parent / "data"
+# The published expression speaks of another type than the base; `part-agree` is an example that belongs to Patient.
+ERRATA = {
+    "http://hl7.org/fhir/SearchParameter/example-extension": (
+        "Patient.extension('http://example.org/fhir/StructureDefinition/participation-agreement').value"
+    ),
+}
 LEFT_OUT_VALUE_SETS = frozenset({"c80-doc-typecodes", "animal-breeds"})
 SNOMED = "http://snomed.info/sct"
 STRUCTURE = "http://hl7.org/fhir/StructureDefinition/"
@@ -140,6 +146,8 @@ def search_parameters(resources: list[Resource]) -> list[Resource]:
     rows = []
     for parameter in of_type(resources, "SearchParameter"):
         row = {k: parameter[k] for k in kept if k in parameter}
+        if row["url"] in ERRATA:
+            row["expression"] = ERRATA[row["url"]]
         row["description"] = parameter.get("description", "")
         if parameter.get("component"):
             row["component"] = [[c["definition"], c["expression"]] for c in parameter["component"]]

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from fhir_r4.errors import FhirError
 from fhir_server.context import FhirRequest, FhirResponse
 from fhir_server.http import binary
 from fhir_server.http.errors import answer_error
 from fhir_server.http.metrics import Metrics
 from fhir_server.http.negotiation import JSON, content_encoding, response_format
-from fhir_server.http.requests import Receive, Scope, read_request, request_id_of
+from fhir_server.http.requests import Receive, Scope, header_map, read_request, request_id_of
 from fhir_server.http.responses import LEAST_COMPRESSED, Send, body_bytes, compress, header_list
 from fhir_server.settings import Settings
 
@@ -46,6 +47,7 @@ class FhirDoor:
             request = await read_request(
                 scope, receive, prefix=self.prefix, base_url=settings.base_url, max_body=settings.max_body
             )
+            request_id = request.request_id
             path = request.path
             is_binary = bool(path) and path[0] == "Binary"
             if is_binary and binary.wants_raw(request):
@@ -57,9 +59,13 @@ class FhirDoor:
                 response = await self.dispatch(request)
             body = None if response.status == 304 else body_bytes(response, format, pretty)
         except Exception as error:
-            response = answer_error(error)
-            body = body_bytes(response, format, pretty)
-        request_id = request.request_id if request is not None else request_id_of({})
+            request_id = request_id_of(header_map(scope)) if request is None else request.request_id
+            response = answer_error(error, request_id)
+            try:
+                body = body_bytes(response, format, pretty)
+            except FhirError:  # what the client sent is quoted, and XML cannot hold it
+                format = JSON
+                body = body_bytes(response, format, pretty)
         await self._answer(scope, send, request, response, body, format, request_id)
         seconds = time.perf_counter() - started
         self.metrics.observe(scope["method"], response.status, seconds)
@@ -69,7 +75,7 @@ class FhirDoor:
                 method=scope["method"],
                 route=route(request.path) if request is not None else "unreadable",
                 status=response.status,
-                ms=round(seconds * 1000, 2),
+                duration_ms=round(seconds * 1000, 2),
                 request_id=request_id,
             )
 

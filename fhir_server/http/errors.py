@@ -17,14 +17,19 @@ from fhir_server.store.protocol import Stale
 log = structlog.get_logger("osler.errors")
 
 
-def answer_error(error: Exception) -> FhirResponse:
-    """The answer to `error`."""
+def answer_error(error: Exception, request_id: str = "") -> FhirResponse:
+    """The answer to `error`; `request_id` goes into the log when the fault is ours."""
     if isinstance(error, Stale):
         error = PreconditionFailed("The resource was changed by another request in between.")
     if not isinstance(error, FhirError):
         frames = traceback.extract_tb(error.__traceback__)
         # neither the message nor local variables: both may hold patient data
-        log.error("unexpected", error=type(error).__name__, at=[f"{f.filename}:{f.lineno}" for f in frames[-12:]])
+        log.error(
+            "unexpected",
+            request_id=request_id,
+            exception=type(error).__qualname__,
+            traceback=[f"{f.filename}:{f.lineno} {f.name}" for f in frames[-12:]],
+        )
         error = FhirError("Something went wrong inside the server; the request id leads to the log.")
     outcome = {
         "resourceType": "OperationOutcome",

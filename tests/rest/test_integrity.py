@@ -22,7 +22,9 @@ async def test_enforced_integrity_refuses_broken_references_and_orphans(start_se
 
 async def test_warned_integrity_tells_and_writes(start_server: StartServer) -> None:
     client = await start_server(integrity="warn")
-    answer = await client.put_json("/Observation/o", observation("Patient/p", id="o"), prefer="return=OperationOutcome")
+    answer = await client.put_json(
+        "/Observation/o", observation("Patient/p", id="o"), prefer="return=OperationOutcome"
+    )
     assert answer.status_code == 201
     assert "Patient/p" in answer.text
     assert any(i["severity"] == "warning" for i in answer.json()["issue"])
@@ -31,7 +33,9 @@ async def test_warned_integrity_tells_and_writes(start_server: StartServer) -> N
 async def test_a_unique_identifier_is_held_by_one_resource(start_server: StartServer) -> None:
     client = await start_server(unique_identifiers=("http://mrn",))
     mrn = [{"system": "http://mrn", "value": "42"}]
-    answers = await asyncio.gather(*(client.post_json("/Patient", patient(identifier=mrn)) for _ in range(10)))
+    answers = await asyncio.gather(
+        *(client.post_json("/Patient", patient(identifier=mrn)) for _ in range(10))
+    )
     assert sorted(a.status_code for a in answers) == [201] + [409] * 9
     holder = next(a for a in answers if a.status_code == 201).json()["id"]
     assert holder in next(a for a in answers if a.status_code == 409).text

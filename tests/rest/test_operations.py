@@ -19,8 +19,14 @@ async def test_validate_reports_and_writes_nothing(client: Client) -> None:
     assert "error" not in severities(good.json())
     bad = await client.post_json("/Patient/$validate", patient(gender="m", nonsense=1))
     assert bad.status_code == 200
-    assert {e for i in bad.json()["issue"] for e in i.get("expression", [])} >= {"Patient.gender", "Patient.nonsense"}
-    wrapped = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": patient(gender="m")}]}
+    assert {e for i in bad.json()["issue"] for e in i.get("expression", [])} >= {
+        "Patient.gender",
+        "Patient.nonsense",
+    }
+    wrapped = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "resource", "resource": patient(gender="m")}],
+    }
     assert "error" in severities((await client.post_json("/Patient/$validate", wrapped)).json())
     assert "error" in severities((await client.post_json("/Observation/$validate", patient())).json())
     assert (await client.get("/Patient")).json().get("entry") is None
@@ -39,7 +45,14 @@ async def test_everything_brings_the_compartment_and_what_it_refers_to(client: C
         put({"resourceType": "Practitioner", "id": "unrelated"}),
         put(patient(id="p")),
         put(patient(id="q")),
-        put(observation("Patient/p", id="a", performer=[{"reference": "Practitioner/d"}], effectiveDateTime="2020-01-01")),
+        put(
+            observation(
+                "Patient/p",
+                id="a",
+                performer=[{"reference": "Practitioner/d"}],
+                effectiveDateTime="2020-01-01",
+            )
+        ),
         put(observation("Patient/p", id="b", effectiveDateTime="2024-01-01")),
         put(observation("Patient/q", id="c")),
     ]
@@ -50,7 +63,10 @@ async def test_everything_brings_the_compartment_and_what_it_refers_to(client: C
 
     whole = (await client.get("/Patient/p/$everything")).json()
     assert found(whole) == {"Patient/p", "Observation/a", "Observation/b", "Practitioner/d"}
-    assert found((await client.get("/Patient/p/$everything?_type=Observation")).json()) == {"Observation/a", "Observation/b"}
+    assert found((await client.get("/Patient/p/$everything?_type=Observation")).json()) == {
+        "Observation/a",
+        "Observation/b",
+    }
     late = (await client.get("/Patient/p/$everything?start=2023-01-01")).json()
     assert "Observation/a" not in found(late)
     seen: set[str] = set()
@@ -74,7 +90,9 @@ async def test_terminology_operations_answer_from_the_definitions(client: Client
     refused = await client.get("/CodeSystem/$lookup?system=http://snomed.info/sct&code=73211009")
     assert 400 <= refused.status_code < 500
     act = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
-    subsumed = (await client.get(f"/CodeSystem/$subsumes?system={act}&codeA=_ActEncounterCode&codeB=IMP")).json()
+    subsumed = (
+        await client.get(f"/CodeSystem/$subsumes?system={act}&codeA=_ActEncounterCode&codeB=IMP")
+    ).json()
     assert subsumed["parameter"][0]["valueCode"] == "subsumes"
 
 

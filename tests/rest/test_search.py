@@ -52,7 +52,11 @@ async def hospital(client: Client) -> Client:
                 generalPractitioner=[{"reference": "Practitioner/d1"}],
             )
         ),
-        put(patient(id="p2", name=[{"family": "Çelik", "given": ["Ayşe"]}], gender="female", birthDate="1980-05")),
+        put(
+            patient(
+                id="p2", name=[{"family": "Çelik", "given": ["Ayşe"]}], gender="female", birthDate="1980-05"
+            )
+        ),
         put(patient(id="p3", name=[{"family": "Osborne"}], birthDate="2001-12-31")),
         measured("a", "p1", "60.5", "2024-01-01T10:00:00Z"),
         measured("b", "p1", "80.5", "2024-02-01T10:00:00Z"),
@@ -116,7 +120,11 @@ async def test_post_search_finds_the_same(hospital: Client) -> None:
 
 
 async def test_includes_bring_what_is_referred_to(hospital: Client) -> None:
-    forward = (await hospital.get("/Patient?_id=p1&_include=Patient:organization&_include=Patient:general-practitioner")).json()
+    forward = (
+        await hospital.get(
+            "/Patient?_id=p1&_include=Patient:organization&_include=Patient:general-practitioner"
+        )
+    ).json()
     assert ids(forward) == ["Patient/p1"]
     assert sorted(ids(forward, "include")) == ["Organization/o1", "Practitioner/d1"]
     reverse = (await hospital.get("/Patient?_id=p1&_revinclude=Observation:patient")).json()
@@ -124,7 +132,9 @@ async def test_includes_bring_what_is_referred_to(hospital: Client) -> None:
     everything = (await hospital.get("/Patient?_id=p1&_include=*")).json()
     assert sorted(ids(everything, "include")) == ["Organization/o1", "Practitioner/d1"]
     iterated = (
-        await hospital.get("/Observation?_id=a&_include=Observation:patient&_include:iterate=Patient:organization")
+        await hospital.get(
+            "/Observation?_id=a&_include=Observation:patient&_include:iterate=Patient:organization"
+        )
     ).json()
     assert sorted(ids(iterated, "include")) == ["Organization/o1", "Patient/p1"]
 

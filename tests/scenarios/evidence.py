@@ -154,13 +154,9 @@ def torn_references(write: Write, history: History) -> Iterator[str]:
         (f"Patient/{id}" for type, id, _ in made if type == "Patient" and not id.startswith("shared")), None
     )
     for version in made:
-        resource = history.versions[version]
-        if (
-            version[0] == "Observation"
-            and resource is not None
-            and resource["subject"]["reference"] != patient
-        ):
-            yield f"{version} refers to {resource['subject']['reference']}, its transaction made {patient}"
+        found = (history.versions[version] or {}).get("subject", {}).get("reference")
+        if version[0] == "Observation" and found != patient:
+            yield f"{version} refers to {found}, its transaction made {patient}"
 
 
 def repeated_keys(history: History) -> Iterator[str]:

@@ -24,7 +24,7 @@ from tests.scenarios.writers import write_until_gone
 
 WRITERS = 8
 ROUNDS_OF_FILE = 10
-LONGEST_LOAD = 2.0
+LONGEST_LOAD = 1.2
 KILLED_WHILE_STARTING = 0.1
 LONGEST_START = 1.2
 

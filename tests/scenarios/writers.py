@@ -17,34 +17,30 @@ WORDS = ["ward", "bed", "order", "result", "charge", "dose", "visit", "stay", "c
 
 
 class Writer:
-    """One client with one connection. Its choices come from `seed`; `shared` resources are written by all clients."""
+    """One client with one request in flight. Its choices come from `seed`; resources `shared-N` are written by all."""
 
-    def __init__(self, base: str, journal: Journal, seed: str) -> None:
-        self._base = base
+    def __init__(self, client: httpx.AsyncClient, journal: Journal, seed: str) -> None:
+        self._client = client
         self._journal = journal
         self._random = random.Random(seed)
         self._own: list[str] = []
 
     async def run(self) -> None:
         """Write until the connection breaks."""
-        limits = httpx.Limits(max_connections=1)
-        async with httpx.AsyncClient(
-            base_url=self._base, limits=limits, headers=HEADERS, timeout=30
-        ) as client:
-            kinds: list[Callable[[httpx.AsyncClient], Awaitable[None]]] = [
-                self._create,
-                self._create,
-                self._update,
-                self._update,
-                self._transaction,
-                self._delete,
-                self._conditional_create,
-            ]
-            try:
-                while True:
-                    await self._random.choice(kinds)(client)
-            except httpx.TransportError:
-                return
+        kinds: list[Callable[[], Awaitable[None]]] = [
+            self._create,
+            self._create,
+            self._update,
+            self._update,
+            self._transaction,
+            self._delete,
+            self._conditional_create,
+        ]
+        try:
+            while True:
+                await self._random.choice(kinds)()
+        except httpx.TransportError:
+            return
 
     def _resource(self, type: str, **members: object) -> Resource:
         text = " ".join(self._random.choices(WORDS, k=self._random.choice((5, 40, 600))))
@@ -75,48 +71,48 @@ class Writer:
             self._journal.unexpected.append(text)
         return False
 
-    async def _create(self, client: httpx.AsyncClient) -> None:
+    async def _create(self) -> None:
         resource = self._observation(f"Patient/shared-{self._random.randrange(SHARED)}")
         write = self._journal.begin("create", resource)
-        response = await client.post("Observation", json=resource)
+        response = await self._client.post("Observation", json=resource)
         if self._settle(write, response, 201):
             version = version_of(response.headers["location"])
             await self._journal.acknowledge(write, [version])
             self._own.append(version[1])
 
-    async def _update(self, client: httpx.AsyncClient) -> None:
+    async def _update(self) -> None:
         id = f"shared-{self._random.randrange(SHARED)}"
         resource = self._resource("Patient", id=id, birthDate="1970-01-01")
         write = self._journal.begin("update", resource)
-        response = await client.put(f"Patient/{id}", json=resource)
+        response = await self._client.put(f"Patient/{id}", json=resource)
         if self._settle(write, response, 200, 201):
             await self._journal.acknowledge(write, [("Patient", id, etag_of(response))])
 
-    async def _delete(self, client: httpx.AsyncClient) -> None:
+    async def _delete(self) -> None:
         if self._own and self._random.random() < 0.7:
             type, id = "Observation", self._own.pop()
         else:
             type, id = "Patient", f"shared-{self._random.randrange(SHARED)}"
         write = self._journal.begin("delete")
-        response = await client.delete(f"{type}/{id}")
+        response = await self._client.delete(f"{type}/{id}")
         if self._settle(write, response, 204, 200):
             # A deletion of what is not there writes nothing and has no ETag.
             written = [(type, id, etag_of(response))] if "etag" in response.headers else []
             await self._journal.acknowledge(write, written)
 
-    async def _conditional_create(self, client: httpx.AsyncClient) -> None:
+    async def _conditional_create(self) -> None:
         # The writers of a store walk through the same keys together, so most are fought over.
         key = f"k{len(self._journal.writes) // 60}"
         resource = self._resource("Organization", name=key)
         resource["identifier"].append({"system": KEYS, "value": key})
         write = self._journal.begin("conditional create", resource, key=key)
-        response = await client.post(
+        response = await self._client.post(
             "Organization", json=resource, headers={"if-none-exist": f"identifier={KEYS}|{key}"}
         )
         if self._settle(write, response, 200, 201):
             await self._journal.acknowledge(write, [version_of(response.headers["location"])])
 
-    async def _transaction(self, client: httpx.AsyncClient) -> None:
+    async def _transaction(self) -> None:
         patient_url = f"urn:uuid:{uuid.UUID(int=self._random.getrandbits(128), version=4)}"
         id = f"shared-{self._random.randrange(SHARED)}"
         patient = self._resource("Patient", birthDate="1980-02-29")
@@ -128,7 +124,7 @@ class Writer:
             *({"resource": o, "request": {"method": "POST", "url": "Observation"}} for o in observations),
         ]
         write = self._journal.begin("transaction", patient, shared, *observations)
-        response = await client.post(
+        response = await self._client.post(
             "", json={"resourceType": "Bundle", "type": "transaction", "entry": entries}
         )
         if self._settle(write, response, 200):
@@ -148,5 +144,7 @@ def etag_of(response: httpx.Response) -> int:
 
 
 async def write_until_gone(base: str, journal: Journal, seed: str, writers: int) -> None:
-    """Let `writers` clients write at once until the server is gone."""
-    await asyncio.gather(*(Writer(base, journal, f"{seed}/{n}").run() for n in range(writers)))
+    """Let `writers` clients write at once, over as many connections, until the server is gone."""
+    limits = httpx.Limits(max_connections=writers, max_keepalive_connections=writers)
+    async with httpx.AsyncClient(base_url=base, limits=limits, headers=HEADERS, timeout=30) as client:
+        await asyncio.gather(*(Writer(client, journal, f"{seed}/{n}").run() for n in range(writers)))

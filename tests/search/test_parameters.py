@@ -15,9 +15,8 @@ from fhir_server.search.extract import Extractor
 from fhir_server.search.parameters import STORE_PARAMETERS, Parameters, compartment
 from fhir_server.search.tree import IdIs, Or, RefersTo
 
-# R4 itself gives these no expression, or one that names no element of their type.
+# R4 itself gives these no expression.
 WITHOUT_EXPRESSION = {"_content", "_text", "_query", "_filter", "age", "birthOrderBoolean"}
-FOR_ANOTHER_TYPE = {("Patient", "part-agree")}
 
 
 def test_every_parameter_of_every_type_is_searchable_or_listed_with_a_known_reason(parameters):
@@ -29,7 +28,6 @@ def test_every_parameter_of_every_type_is_searchable_or_listed_with_a_known_reas
             definition = parameters.of(type)[code]
             assert (
                 code in WITHOUT_EXPRESSION
-                or (type, code) in FOR_ANOTHER_TYPE
                 or definition.type in ("composite", "special")
             ), (type, code, listed[code])
 

@@ -33,6 +33,7 @@ from fhir_server.search.tree import (
     UriIs,
 )
 from fhir_server.store.sqlite.leaves import (
+    ALWAYS,
     EQUAL,
     NEVER,
     RANGE,
@@ -329,7 +330,7 @@ class Compiler:
         """A condition that holds when the resource with this rid satisfies the part."""
         match part:
             case Everything():
-                return Sql("1")
+                return ALWAYS
             case Nothing():
                 return NEVER
             case And():
@@ -470,7 +471,7 @@ def _updated(part: Updated) -> Sql:
 def _joined(word: str, conditions: Sequence[Sql]) -> Sql:
     """All conditions in one, as a balanced tree: SQLite bounds the depth of an expression."""
     if not conditions:
-        return Sql("1") if word == "AND" else NEVER
+        return ALWAYS if word == "AND" else NEVER
     if len(conditions) == 1:
         return Sql(f"({conditions[0].text})", conditions[0].values)
     if len(conditions) <= 50:

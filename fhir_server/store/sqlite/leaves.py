@@ -35,7 +35,9 @@ class Sql:
         return Sql(f"{self.text} AND {other.text}", self.values + other.values)
 
 
-NEVER = Sql("0")
+# Not literals: SQLite drops what a literal decides, and with it the condition that lets a partial index be used.
+ALWAYS = Sql("?", (1,))
+NEVER = Sql("?", (0,))
 
 
 @dataclass(frozen=True, slots=True)
