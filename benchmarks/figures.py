@@ -57,7 +57,8 @@ def number(value: float) -> str:
 
 def markdown(figures: Iterable[Figure]) -> str:
     """The figures as a Markdown table."""
-    rows = [HEADINGS, ("---", "--:", "---", "--:", "--:", "---", "---", "---"), *(f.cells() for f in figures)]
+    cells = [tuple(cell.replace("|", "&#124;") for cell in f.cells()) for f in figures]
+    rows = [HEADINGS, ("---", "--:", "---", "--:", "--:", "---", "---", "---"), *cells]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -58,9 +58,7 @@ def run(options: Options) -> list[Figure]:
                 f"`{template}`: p50 {load.percentile(0.5) * 1000:.1f} ms, p95 {load.percentile(0.95) * 1000:.1f} ms at"
                 f" {CONNECTIONS} connections; CPU {cpu * 1e6:.0f} µs"
             )
-            figures.append(
-                Figure(f"search {name}", load.rate, "requests/s", note=note.replace("|", "&#124;"))
-            )
+            figures.append(Figure(f"search {name}", load.rate, "requests/s", note=note))
     return figures
 
 

@@ -163,7 +163,7 @@ def check(store: Store = None, quiet: Quiet = False) -> None:
 
 @app.command()
 def reindex(store: Store = None, quiet: Quiet = False) -> None:
-    """Make the search index and the claims anew from the stored resources."""
+    """Make the search index anew from the stored resources; the server may work meanwhile."""
     with _refusals():
         from fhir_server import maintenance
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
     from fhir_server.bulk.imports import Tally
     from fhir_server.bulk.units import Refusal
@@ -68,18 +71,24 @@ class _Silent:
 
 
 class _Bar:
-    def __init__(self, bar: object, task: object) -> None:
+    """A bar that is drawn ten times a second, however often it is told."""
+
+    def __init__(self, bar: RichProgress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
         self._bytes = 0
+        self._next = 0.0
 
     def read(self, bytes_read: int) -> None:
         self._bytes += bytes_read
 
     def show(self, tally: Tally) -> None:
-        self._bar.update(  # type: ignore[attr-defined]
-            self._task, completed=self._bytes, count=tally.seen, refused=tally.refused, rate=tally.rate
-        )
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 0.1
+            self._bar.update(
+                self._task, completed=self._bytes, count=tally.seen, refused=tally.refused, rate=tally.rate
+            )
 
 
 @contextmanager
@@ -90,7 +99,7 @@ def load_progress(total_bytes: int | None, *, quiet: bool) -> Iterator[Progress]
         yield _Silent()
         return
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as RichProgress
+    from rich.progress import Progress as RichBar
 
     columns = (
         TextColumn("loading"),
@@ -100,8 +109,19 @@ def load_progress(total_bytes: int | None, *, quiet: bool) -> Iterator[Progress]
         TextColumn("{task.fields[refused]:,} refused"),
         TimeElapsedColumn(),
     )
-    with RichProgress(*columns, console=console, transient=True) as bar:
+    with RichBar(*columns, console=console, transient=True) as bar:
         yield _Bar(bar, bar.add_task("load", total=total_bytes, count=0, rate=0.0, refused=0))
+
+
+@contextmanager
+def working(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A function that shows the number reached; nothing when not on a terminal."""
+    console = _errors()
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(what) as status:
+        yield lambda reached: status.update(f"{what} {reached:,}")
 
 
 def loaded(tally: Tally) -> None:

@@ -10,21 +10,23 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from itertools import count
 from pathlib import Path
 from typing import IO, TypeVar
 from zoneinfo import ZoneInfo
 
-from fhir_r4.errors import InvalidRequest, NotSupported
+from fhir_r4.errors import InvalidRequest, NotSupported, Unavailable
 from fhir_server.app import compose
 from fhir_server.bulk.export import export_files, export_stream
 from fhir_server.bulk.files import Item, find_sources, read_items, total_size
 from fhir_server.bulk.imports import Loader, Stopped, Tally
 from fhir_server.bulk.units import Refusal
-from fhir_server.console import complain, counts, load_progress, loaded, say
+from fhir_server.console import MOST_SHOWN, complain, counts, load_progress, loaded, say, working
 from fhir_server.context import FhirRequest, Resource, Services
 from fhir_server.http.errors import answer_error
 from fhir_server.interactions.dispatch import Dispatch
 from fhir_server.settings import Settings
+from profiles.ig import conformance_resources
 
 T = TypeVar("T")
 
@@ -119,7 +121,7 @@ def demo(
             yield Item("demo", f"bundle {number}", bundle)
 
     async def work(services: Services) -> Tally | None:
-        if once and any((await services.store.counts()).values()):
+        if once and await has_records(services):
             return None
         with load_progress(None, quiet=quiet) as progress:
             return await Loader(services, bundle_door(services)).load(items(), progress.show)
@@ -131,6 +133,12 @@ def demo(
         say(f"The demo hospital of {day.isoformat()} is in {settings.store}.")
         loaded(tally)
     return tally
+
+
+async def has_records(services: Services) -> bool:
+    """Whether the store has anything but what the server itself publishes at start."""
+    own = {"OperationDefinition"} | {resource["resourceType"] for resource in conformance_resources()}
+    return any(n for name, n in (await services.store.counts()).items() if name not in own)
 
 
 def _day(text: str) -> date:
@@ -176,6 +184,94 @@ def _instant(text: str, zone: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(zone))
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def backup(settings: Settings, target: Path) -> None:
+    """Copy the store to the new file `target`, verified. Raises Unavailable."""
+    from fhir_server.store.sqlite.backup import backup as copy_file
+
+    copy = copy_file(_file_of(settings), target)
+    say(f"{copy.path}: {copy.resources:,} resources, {copy.size:,} bytes, verified")
+    say(f"sha256 {copy.sha256}")
+
+
+def restore(settings: Settings, copy: Path, *, force: bool = False) -> None:
+    """Put `copy` in the place of the store; with `force` a store that is there is set aside. Raises Unavailable."""
+    from fhir_server.store.sqlite.backup import restore as restore_file
+    from fhir_server.store.sqlite.backup import verify
+
+    file = _file_of(settings)
+    if not copy.exists():
+        raise Unavailable(f"There is no backup {copy}.")
+    if file.exists():
+        if not force:
+            raise Unavailable(f"There is a store at {file} already; --force sets it aside.")
+        verify(copy)
+        say(f"The store that was there is {_set_aside(file)} now.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    restored = restore_file(copy, file)
+    say(f"{file}: {restored.resources:,} resources, verified")
+
+
+def _set_aside(file: Path) -> Path:
+    """Rename a store that nobody uses, all of it in one file. Raises Unavailable when a process has it open."""
+    import sqlite3
+
+    connection = sqlite3.connect(file, timeout=1)
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"{file} is in use: stop the server first ({error}).") from error
+    except sqlite3.DatabaseError:
+        mode = "delete"  # damaged: a reason to restore
+    finally:
+        connection.close()
+    if mode != "delete":
+        raise Unavailable(f"{file} is in use: stop the server first.")
+    names = (file.with_name(f"{file.name}.replaced-{n}") for n in count(1))
+    aside = next(name for name in names if not name.exists())
+    return file.rename(aside)
+
+
+def check(settings: Settings, *, quiet: bool = False) -> int:
+    """Compare index, claims and history with the resources, and tell; the number of problems found."""
+    from fhir_server.resources.claims import claims_of
+    from fhir_server.store.sqlite.check import check as check_file
+
+    file = _file_of(settings)
+    if not file.exists():
+        raise Unavailable(f"There is no store at {file}.")
+    services = compose(settings)
+    with working("checking", quiet=quiet) as progress:
+        report = check_file(file, services.extractor.extract, lambda r: claims_of(r, settings), progress)
+    for problem in report.problems[:MOST_SHOWN]:
+        say(f"wrong: {problem}")
+    if report.count > MOST_SHOWN:
+        say(f"... and {report.count - MOST_SHOWN:,} problems more")
+    say(
+        f"{report.versions:,} versions, {report.resources:,} resources, {report.entries:,} index entries, "
+        f"{report.claims:,} claims: {'all agree' if report.clean else f'{report.count:,} problems'}"
+    )
+    return report.count
+
+
+def reindex(settings: Settings, *, quiet: bool = False) -> None:
+    """Make the index anew; the server may work meanwhile."""
+    from fhir_server.store.sqlite.reindex import Reindexed
+    from fhir_server.store.sqlite.reindex import reindex as reindex_store
+    from fhir_server.store.sqlite.store import SqliteStore
+
+    file = _file_of(settings)
+    if not file.exists():
+        raise Unavailable(f"There is no store at {file}.")
+
+    async def work(services: Services) -> Reindexed:
+        assert isinstance(services.store, SqliteStore)
+        with working("indexing", quiet=quiet) as progress:
+            return await reindex_store(services.store, services.extractor.extract, progress=progress)
+
+    done = _with_store(settings, work)
+    say(f"{done.resources:,} resources indexed, {done.changed:,} index entries changed")
 
 
 def _file_of(settings: Settings) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from fhir_r4.errors import FhirError, InvalidRequest, Unavailable
+from fhir_r4.errors import InvalidRequest, Unavailable
 from fhir_server.logs import configure_logs
 from fhir_server.settings import Settings
 
@@ -144,8 +144,3 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 def _export(settings: Settings) -> None:
     for name, value in settings.model_dump(mode="json").items():
         os.environ[f"OSLER_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
-
-
-def explain(error: FhirError) -> str:
-    """All problems of a refusal, one a line."""
-    return "\n".join(issue.diagnostics for issue in error.issues)

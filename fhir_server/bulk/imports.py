@@ -94,18 +94,21 @@ class Loader:
         """Write all `items`. Raises Unavailable when the store fails, Stopped when the load is strict."""
         for item in items:
             for unit in units_of(item):
-                if isinstance(unit, Refusal):
-                    self._refuse(unit)
-                elif unit.bundle is not None:
-                    await self._flush()
-                    await self._pass_on(unit, unit.bundle)
-                else:
-                    await self._add(unit)
+                await self._take(unit)
             on_progress(self.tally)
         await self._flush()
         await self._try_deferred()
         on_progress(self.tally)
         return self.tally
+
+    async def _take(self, unit: Unit | Refusal) -> None:
+        if isinstance(unit, Refusal):
+            self._refuse(unit)
+        elif unit.bundle is not None:
+            await self._flush()
+            await self._pass_on(unit, unit.bundle)
+        else:
+            await self._add(unit)
 
     async def _add(self, unit: Unit) -> None:
         keys = {_key(r) for r in unit.resources}
@@ -122,8 +125,7 @@ class Loader:
         if not waiting:
             return
         current = await self._services.store.read_many(keys)
-        prepared = [p for unit in waiting if (p := self._prepare(unit, current)) is not None]
-        await self._commit(prepared)
+        await self._commit([p for unit in waiting if (p := self._prepare(unit, current)) is not None])
 
     def _prepare(self, unit: Unit, current: Mapping[Key, Stored]) -> _Prepared | None:
         """The writes of what is new or changed in `unit`, or None when that is nothing or some of it is refused."""

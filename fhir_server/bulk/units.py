@@ -6,6 +6,7 @@ without an id gets the uuid of its Bundle.entry.fullUrl, else one made of its co
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from fhir_r4.definitions import is_resource_type
 from fhir_r4.errors import FhirError, Issue
 from fhir_r4.jsonio import encode
 from fhir_server.bulk.files import Item
-from fhir_server.interactions.references import references, rewrite_references
+from fhir_server.interactions.references import rewrite_references
 
 Resource = dict[str, Any]
 
 CONTENT_IDS = uuid.UUID("6f4e22b5-5a02-5d4c-9d2c-0f64b1a2d3c7")
+CONDITIONAL_REFERENCE = re.compile(rb'"reference":"[^"]*\?')
 CONDITIONAL = ("ifNoneExist", "ifMatch", "ifNoneMatch", "ifModifiedSince")
 
 
@@ -92,7 +94,9 @@ def _bundle_units(item: Item, bundle: Resource) -> Iterator[Unit | Refusal]:
         yield Refusal(item.source, item.place, "Bundle", faults)
         return
     kind = bundle.get("type")
-    if kind in ("transaction", "batch") and any(_is_conditional(e) for e in entries):
+    if kind in ("transaction", "batch") and (
+        any(_is_conditional(e) for e in entries) or CONDITIONAL_REFERENCE.search(encode(entries))
+    ):
         repeatable = {**bundle, "entry": [_repeatable(e) for e in entries]}
         yield Unit(item.source, (item.place,), (), repeatable)
         return
@@ -132,7 +136,6 @@ def _is_conditional(entry: Resource) -> bool:
         request.get("method") not in ("PUT", "POST")
         or any(name in request for name in CONDITIONAL)
         or "?" in str(request.get("url", ""))
-        or any("?" in r for r in references(entry.get("resource")))
     )
 
 

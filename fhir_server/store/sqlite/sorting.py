@@ -14,15 +14,14 @@ from fhir_server.search.tree import SortKey
 from fhir_server.store.sqlite.leaves import Sql, one_of
 from fhir_server.store.sqlite.rows import DATE, NUMBER, QUANTITY, REFERENCE, STRING, TOKEN, URI, IndexTable
 
-_ADDRESS = "(SELECT text FROM name WHERE nid=k.type) || '/' || k.id"
-# The column, or the expression over a row `k`, of the value by kind; intervals have two ends.
+# The column of the value by kind; intervals have two ends.
 _VALUES: dict[str, tuple[IndexTable, str, str]] = {
     "token": (TOKEN, "code", "code"),
     "string": (STRING, "norm", "norm"),
     "date": (DATE, "lo", "hi"),
     "number": (NUMBER, "lo", "hi"),
     "quantity": (QUANTITY, "lo", "hi"),
-    "reference": (REFERENCE, _ADDRESS, _ADDRESS),
+    "reference": (REFERENCE, "id", "id"),
     "uri": (URI, "uri", "uri"),
 }
 
