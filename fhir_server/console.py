@@ -37,7 +37,7 @@ def welcome(origin: str, store: str) -> None:
         f"FHIR base   {origin}/fhir",
         f"Documents   {origin}/docs",
         f"Store       {store}",
-        f"Try         curl {origin}/fhir/Patient?_count=3",
+        f"Try         curl '{origin}/fhir/Patient?_count=3'",
     )
     if not sys.stdout.isatty():
         say("Osler is ready.\n" + "\n".join(lines))

@@ -12,7 +12,7 @@ from fhir_server.demo.record import Record
 from fhir_server.demo.staff import Worker
 from fhir_server.demo.stays import Stay
 
-HANDLE = {"text": "Housekeeping"}
+HOUSEKEEPING = {"text": "Housekeeping"}
 
 
 def add_ward_care(record: Record, stay: Stay, encounter: Resource, doctor: Worker, nurse: Worker) -> None:
@@ -138,7 +138,7 @@ def housekeeping(bed_status: Mapping[str, str], now: datetime) -> Iterator[Resou
                 "status": "requested",
                 "intent": "order",
                 "priority": "urgent" if status == "K" else "routine",
-                "code": HANDLE,
+                "code": HOUSEKEEPING,
                 "focus": reference(f"Location/{bed}"),
                 "authoredOn": instant(later(now, hours=-1)),
                 "lastModified": instant(later(now, hours=-1)),

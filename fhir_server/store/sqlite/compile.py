@@ -62,15 +62,13 @@ Types = tuple[str, ...]
 class Effort:
     """From which sizes on a plan changes; the answers are the same with any.
 
-    Counting what a part matches ends at `counted`. A list of fewer than `small` candidates is read whole and put in order
-    of creation, one of fewer than `sorted` is sorted by keys; for longer ones the oldest `window` resources of the type, or
-    the values in their order, are tried first.
+    Counting what a part matches ends at `counted`. A list of fewer than `small` candidates is read whole and put in order;
+    for longer ones a page is first looked for among the first `window` resources of the type, in the order asked for.
     """
 
     counted: int = 1_000
     small: int = 1_000
-    sorted: int = 5_000
-    window: int = 4_000
+    window: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,4 +92,4 @@ class Includes:
         if include.target is None:
             return sql
         number = self._names.number(include.target)
-        return None if number is None else sql & Sql(f"{column}=?", (number,))
+        return None if number is None else sql & Sql(f"+{column}=?", (number,))

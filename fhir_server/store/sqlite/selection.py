@@ -94,7 +94,7 @@ class Selection:
         """Rows (rid, value of each key) after the row given, in order."""
         if not self._source.branches:
             return []
-        if len(keys) == 1 and self._compiler.count(self._source, self._effort.sorted) >= self._effort.sorted:
+        if len(keys) == 1 and self._compiler.count(self._source, self._effort.small) >= self._effort.small:
             walked = self._walk_sorted(keys[0], values, rid, limit)
             if walked is not None:
                 return walked

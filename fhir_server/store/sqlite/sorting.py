@@ -53,10 +53,11 @@ class Key:
             return Sql(f"(SELECT {self.column} FROM resource WHERE rid={rid})")
         if not self.pids:
             return Sql("NULL")
+        # The plus keeps SQLite from walking the parameter's whole index to its end: the few rows of rid are what is wanted.
         extreme = "max" if self.descending else "min"
         pid = one_of("k.pid", self.pids)
         return Sql(
-            f"(SELECT {extreme}({self.column}) FROM {self.table.name} k WHERE k.rid={rid} AND {pid.text})",
+            f"(SELECT {extreme}(+k.{self.column}) FROM {self.table.name} k WHERE k.rid={rid} AND {pid.text})",
             pid.values,
         )
 
