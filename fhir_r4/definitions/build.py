@@ -30,7 +30,7 @@ DATA = Path(__file__).parent / "data"
 # The published expression speaks of another type than the base; `part-agree` is an example that belongs to Patient.
 ERRATA = {
     "http://hl7.org/fhir/SearchParameter/example-extension": (
-        "Patient.extension('http://example.org/fhir/StructureDefinition/participation-agreement').value"
+        "Patient.extension('http://example.org/fhir/StructureDefinition/participation-agreement').value.as(Reference)"
     ),
 }
 LEFT_OUT_VALUE_SETS = frozenset({"c80-doc-typecodes", "animal-breeds"})

@@ -43,7 +43,9 @@ def entries_of(params, *parts):
 
 
 strings = st.lists(
-    st.tuples(pick(["str", "str2"]), texts).map(lambda e: (e[0], normalise(e[1]), e[1])), max_size=2, unique=True
+    st.tuples(pick(["str", "str2"]), texts).map(lambda e: (e[0], normalise(e[1]), e[1])),
+    max_size=2,
+    unique=True,
 )
 dates = st.lists(
     st.tuples(pick(["date", "date", "date2"]), ordered(instants, strictly=True)).map(lambda e: (e[0], *e[1])),
@@ -81,7 +83,9 @@ def writes(draw) -> WriteOp:
     return WriteOp(op.method, type, id, op.body, made)
 
 
-transactions = st.lists(st.lists(writes(), min_size=1, max_size=4, unique_by=lambda op: (op.type, op.id)), max_size=6)
+transactions = st.lists(
+    st.lists(writes(), min_size=1, max_size=4, unique_by=lambda op: (op.type, op.id)), max_size=6
+)
 
 prefixes = pick(["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"])
 ticks = st.integers(0, 8).map(lambda n: START + n * 500)
@@ -127,7 +131,15 @@ def combined(parts):
 
 
 expressions = st.recursive(leaves, combined, max_leaves=5)
-kinds = {"tok": "token", "str": "string", "date": "date", "num": "number", "qty": "quantity", "ref": "reference", "uri": "uri"}
+kinds = {
+    "tok": "token",
+    "str": "string",
+    "date": "date",
+    "num": "number",
+    "qty": "quantity",
+    "ref": "reference",
+    "uri": "uri",
+}
 sorts = st.lists(
     st.tuples(pick([*kinds, "_id", "_lastUpdated"]), st.booleans()).map(
         lambda e: SortKey(e[0], kinds.get(e[0], ""), e[1])
@@ -137,7 +149,7 @@ sorts = st.lists(
 includes = st.lists(
     st.builds(
         Include,
-        pick(TYPES),
+        pick([*TYPES, "*"]),
         pick(["ref", "ref2"]) | st.none(),
         pick(TYPES) | st.none(),
         st.booleans(),
@@ -156,7 +168,7 @@ queries = st.builds(
     include_limit=pick([1, 3, 1000]),
 )
 # Sizes so small that every plan is taken, and those of real use.
-efforts = pick([Effort(), Effort(counted=2, small=1, sorted=1, window=3), Effort(counted=1, small=3, sorted=2, window=100)])
+efforts = pick([Effort(), Effort(counted=2, small=1, window=3), Effort(counted=1, small=3, window=100)])
 
 
 async def pages(store, query):
@@ -165,7 +177,14 @@ async def pages(store, query):
     while True:
         page = await store.search(
             SearchQuery(
-                query.types, query.where, query.sort, query.count, cursor, query.total, query.includes, query.include_limit
+                query.types,
+                query.where,
+                query.sort,
+                query.count,
+                cursor,
+                query.total,
+                query.includes,
+                query.include_limit,
             )
         )
         included = [(s.type, s.id, s.version) for s in page.included]

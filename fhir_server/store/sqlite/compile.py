@@ -91,12 +91,16 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rids of candidates, repeats allowed. `inner` is the source that it joins from, where that costs most."""
+    """Rids of candidates, repeats allowed.
+
+    `inner` is the source that it joins from, where that costs most; `narrows`: it lists hardly more rids than `inner`.
+    """
 
     branches: tuple[Branch, ...]
     rank: int
     ordered: bool = False
     inner: Source | None = None
+    narrows: bool = False
 
     def narrowed(self, condition: Callable[[str], Sql]) -> Source:
         """The candidates for which `condition` (given their rid's name) holds."""
@@ -130,9 +134,11 @@ class Compiler:
         return driver.narrowed(lambda rid: self._all(rest, types, rid))
 
     def count(self, source: Source, limit: int) -> int:
-        """How many candidates the source lists, counted up to `limit`."""
-        if source.inner is not None and self.count(source.inner, limit) >= limit:
-            return limit
+        """How many candidates the source lists, about, counted up to `limit`."""
+        if source.inner is not None:
+            number = self.count(source.inner, limit)
+            if number >= limit or source.narrows:
+                return number
         listed = source.select()
         sql = f"SELECT count(*) FROM (SELECT 1 FROM ({listed.text}) LIMIT ?)"
         return int(self._connection.execute(sql, (*listed.values, limit)).fetchone()[0])
@@ -320,7 +326,7 @@ class Compiler:
             )
             where = Sql("type=?", (number,)) & targets & Sql("deleted=0")
             branches.append(Branch(alias, f"resource {alias} INDEXED BY resource_id", where))
-        return Source(tuple(branches), max(inner.rank, RANGE), inner=inner)
+        return Source(tuple(branches), max(inner.rank, RANGE), inner=inner, narrows=True)
 
     # testing
 

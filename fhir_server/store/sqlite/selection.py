@@ -14,7 +14,7 @@ from typing import Any
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.sqlite.compile import Compiler, Effort, Source
-from fhir_server.store.sqlite.leaves import Sql
+from fhir_server.store.sqlite.leaves import ALWAYS, Sql
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.sorting import ORDERED, Key, after, bind, from_cursor, order_by, to_cursor
 
@@ -54,39 +54,19 @@ class Selection:
 
     def in_order_of_creation(self, after_rid: int, limit: int) -> list[int]:
         """The first `limit` rids above `after_rid`."""
-        source = self._source
-        if not source.branches:
+        if not self._source.branches:
             return []
-        if (
-            not source.ordered
-            and after_rid == 0
-            and self._compiler.count(source, self._effort.small) >= self._effort.small
-        ):
-            found = self._in_window(limit)
+        if not self._source.ordered and self._many():
+            found = self._among(self._oldest(after_rid), ALWAYS, limit)
             if found is not None:
-                return found
-        later = source.narrowed(lambda rid: Sql(f"{rid}>?", (after_rid,))) if after_rid else source
+                return [row[0] for row in found]
+        later = (
+            self._source.narrowed(lambda rid: Sql(f"{rid}>?", (after_rid,))) if after_rid else self._source
+        )
         listed = _distinct(later)
-        return self._rids(Sql(f"{listed.text} ORDER BY 1 LIMIT ?", (*listed.values, limit)))
-
-    def _in_window(self, limit: int) -> list[int] | None:
-        """The page when the oldest resources of the type already fill it."""
-        if len(self._types) != 1:
-            return None
-        everything = self._compiler.everything(self._types)
-        (branch,) = everything.branches
-        listed = branch.select()
-        oldest = Sql(
-            f"{listed.text} ORDER BY {branch.alias}.rid LIMIT ?", (*listed.values, self._effort.window)
-        )
-        held = self._compiler.test(self._where, self._types, "w.rid")
-        found = self._rids(
-            Sql(
-                f"SELECT w.rid FROM ({oldest.text}) w WHERE {held.text} LIMIT ?",
-                (*oldest.values, *held.values, limit),
-            )
-        )
-        return found if len(found) == limit else None
+        return [
+            row[0] for row in self._run(Sql(f"{listed.text} ORDER BY 1 LIMIT ?", (*listed.values, limit)))
+        ]
 
     def sorted(
         self, keys: Sequence[Key], values: Sequence[Any] | None, rid: int, limit: int
@@ -94,14 +74,14 @@ class Selection:
         """Rows (rid, value of each key) after the row given, in order."""
         if not self._source.branches:
             return []
-        if len(keys) == 1 and self._compiler.count(self._source, self._effort.small) >= self._effort.small:
-            walked = self._walk_sorted(keys[0], values, rid, limit)
-            if walked is not None:
-                return walked
+        if len(keys) == 1 and self._many():
+            found = self._first_by_value(keys[0], None if values is None else (values[0], rid), limit)
+            if found is not None:
+                return found
         columns = [key.value("s.rid") for key in keys]
         listed = _distinct(self._source)
         named = ", ".join(f"{column.text} AS k{i}" for i, column in enumerate(columns))
-        boundary = Sql("1") if values is None else after(keys, values, rid)
+        boundary = ALWAYS if values is None else after(keys, values, rid)
         return self._run(
             Sql(
                 f"WITH c AS MATERIALIZED (SELECT s.rid AS rid, {named} FROM ({listed.text}) s)"
@@ -111,66 +91,73 @@ class Selection:
             )
         )
 
-    def _walk_sorted(
-        self, key: Key, values: Sequence[Any] | None, rid: int, limit: int
-    ) -> list[tuple[Any, ...]] | None:
-        """The page by walking the values in order and testing each resource, then those without a value."""
-        if len(self._types) != 1:
-            return None
-        if key.table is not None and (len(key.pids) != 1 or (key.table.name, key.column) not in ORDERED):
-            return None
-        found: list[tuple[Any, ...]] = []
-        if values is None or values[0] is not None:
-            found = self._run(self._walk(key, None if values is None else values[0], rid, limit))
-        if len(found) < limit and key.table is not None:
-            after_rid = rid if values is not None and values[0] is None else 0
-            found += self._run(self._without_value(key, after_rid, limit - len(found)))
-        return found
+    def _many(self) -> bool:
+        return self._compiler.count(self._source, self._effort.small) >= self._effort.small
 
-    def _walk(self, key: Key, value: Any, rid: int, limit: int) -> Sql:
-        beyond, direction = ("<", "DESC") if key.descending else (">", "ASC")
-        if key.table is None:
-            origin, where = self._walk_resources(key)
-        else:
-            better = ">" if key.descending else "<"
-            origin = f"{key.table.name} w INDEXED BY {ORDERED[key.table.name, key.column]}"
-            where = Sql("w.pid=?", key.pids) & Sql(
-                f"NOT EXISTS (SELECT 1 FROM {key.table.name} b WHERE b.rid=w.rid AND b.pid=w.pid"
-                f" AND b.{key.column}{better}w.{key.column})"
+    def _among(self, first: Sql, condition: Sql, limit: int) -> list[tuple[Any, ...]] | None:
+        """The page when the rows (rid, value) of `first`, in the order asked for, already fill it; else None.
+
+        SQLite hands the rows of a subquery with a LIMIT on in their order, so it may stop at the page's last row.
+        """
+        held = condition & self._compiler.test(self._where, self._types, "w.rid")
+        found = self._run(
+            Sql(
+                f"SELECT DISTINCT w.rid, w.value FROM ({first.text} LIMIT ?) w WHERE {held.text} LIMIT ?",
+                (*first.values, self._effort.window, *held.values, limit),
             )
-        column = f"w.{key.column}"
-        if value is not None:
-            where &= Sql(f"{column}{beyond}=? AND ({column}{beyond}? OR w.rid>?)", (value, value, rid))
-        where &= self._compiler.test(self._where, self._types, "w.rid")
-        return Sql(
-            f"SELECT DISTINCT w.rid, {column} FROM {origin} WHERE {where.text}"
-            f" ORDER BY {column} {direction}, w.rid LIMIT ?",
-            (*where.values, limit),
         )
+        return found if len(found) == limit else None
 
-    def _walk_resources(self, key: Key) -> tuple[str, Sql]:
-        index = "resource_updated" if key.column == "updated" else "resource_id"
-        number = self._names.number(self._types[0])
-        return f"resource w INDEXED BY {index}", Sql("w.type=? AND w.deleted=0", (number,))
+    def _oldest(self, after_rid: int) -> Sql:
+        (branch,) = self._compiler.everything(self._types).branches
+        later = branch.narrowed(Sql(f"{branch.alias}.rid>?", (after_rid,)))
+        listed = later.select(f"{branch.alias}.rid AS rid, NULL AS value")
+        return Sql(f"{listed.text} ORDER BY {branch.alias}.rid", listed.values)
 
-    def _without_value(self, key: Key, after_rid: int, limit: int) -> Sql:
-        assert key.table is not None
-        number = self._names.number(self._types[0])
-        where = Sql("w.type=? AND w.deleted=0 AND w.rid>?", (number, after_rid)) & Sql(
-            f"NOT EXISTS (SELECT 1 FROM {key.table.name} b WHERE b.rid=w.rid AND b.pid=?)",
-            key.pids,
-        )
-        where &= self._compiler.test(self._where, self._types, "w.rid")
-        return Sql(
-            f"SELECT w.rid, NULL FROM resource w INDEXED BY resource_live WHERE {where.text} ORDER BY w.rid LIMIT ?",
-            (*where.values, limit),
-        )
-
-    def _rids(self, sql: Sql) -> list[int]:
-        return [row[0] for row in self._run(sql)]
+    def _first_by_value(
+        self, key: Key, place: tuple[Any, int] | None, limit: int
+    ) -> list[tuple[Any, ...]] | None:
+        """The page looked for where it most likely is: at the beginning of the values, or of what has no value."""
+        number = self._names.number(self._types[0]) if len(self._types) == 1 else None
+        if key.table is None:
+            return None if number is None else self._among(_by_column(key, number, place), ALWAYS, limit)
+        if len(key.pids) != 1 or (key.table.name, key.column) not in ORDERED:
+            return None
+        others = f"SELECT 1 FROM {key.table.name} b WHERE b.rid=w.rid AND b.pid=?"
+        if place is not None and place[0] is None:
+            return self._among(self._oldest(place[1]), Sql(f"NOT EXISTS ({others})", key.pids), limit)
+        better = ">" if key.descending else "<"
+        best = Sql(f"NOT EXISTS ({others} AND +b.{key.column}{better}w.value)", key.pids)
+        return self._among(_by_value(key, place), best, limit)
 
     def _run(self, sql: Sql) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.text, sql.values).fetchall()
+
+
+def _by_value(key: Key, place: tuple[Any, int] | None) -> Sql:
+    """Index rows of a parameter in order of their value."""
+    assert key.table is not None
+    origin = f"{key.table.name} i INDEXED BY {ORDERED[key.table.name, key.column]}"
+    return _in_order(origin, key, Sql("i.pid=?", key.pids), place)
+
+
+def _by_column(key: Key, type_number: int, place: tuple[Any, int] | None) -> Sql:
+    """The resources of a type in order of their id or their time."""
+    index = "resource_updated" if key.column == "updated" else "resource_id"
+    where = Sql("i.type=? AND i.deleted=0", (type_number,))
+    return _in_order(f"resource i INDEXED BY {index}", key, where, place)
+
+
+def _in_order(origin: str, key: Key, where: Sql, place: tuple[Any, int] | None) -> Sql:
+    beyond, direction = ("<", "DESC") if key.descending else (">", "ASC")
+    column = f"i.{key.column}"
+    if place is not None:
+        value, rid = place
+        where &= Sql(f"{column}{beyond}=? AND ({column}{beyond}? OR i.rid>?)", (value, value, rid))
+    return Sql(
+        f"SELECT i.rid AS rid, {column} AS value FROM {origin} WHERE {where.text} ORDER BY {column} {direction}, i.rid",
+        where.values,
+    )
 
 
 def _distinct(source: Source) -> Sql:

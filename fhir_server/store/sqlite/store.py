@@ -22,7 +22,7 @@ from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.records import HistoryPage, HistoryQuery, Page, Precondition, Stored, WriteOp
 from fhir_server.store.sqlite import history, read, schema
 from fhir_server.store.sqlite.compile import Effort
-from fhir_server.store.sqlite.connections import Readers, connect, snapshot, translated
+from fhir_server.store.sqlite.connections import Readers, connect, snapshot, translated, unavailable
 from fhir_server.store.sqlite.includes import Includes
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.selection import Selection, matching_ids, page_of
@@ -120,12 +120,16 @@ class SqliteStore:
     # reading
 
     async def read(self, type: str, id: str) -> Stored | None:
-        with translated():
+        try:
             return read.read(*self._reader(), type, id)
+        except sqlite3.Error as error:
+            raise unavailable(error) or error from error
 
     async def read_version(self, type: str, id: str, version: int) -> Stored | None:
-        with translated():
+        try:
             return read.read_version(*self._reader(), type, id, version)
+        except sqlite3.Error as error:
+            raise unavailable(error) or error from error
 
     async def read_many(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Stored]:
         return await self._look(lambda connection, names: read.read_many(connection, names, keys))
