@@ -68,27 +68,29 @@ class Includes:
             if source is None:
                 return None
             sql &= Sql("+o.type=?", (source,))
-            if include.param is not None:
-                pid = self._names.pid(source, include.param)
-                if pid is None:
-                    return None
-                sql &= Sql("x.pid=?", (pid,))
+        if include.param is not None:
+            pids = self._pids(include.source, include.param)
+            if not pids:
+                return None
+            sql &= one_of("x.pid", pids)
         return self._targeted(sql, include, "x.type")
 
     def _reverse(self, include: Include) -> Sql | None:
         sql = Sql(_REVERSE)
-        if include.source != "*":
+        if include.param is not None:
+            pids = self._pids(include.source, include.param)
+            if not pids:
+                return None
+            sql &= one_of("x.pid", pids)
+        elif include.source != "*":
             source = self._names.number(include.source)
             if source is None:
                 return None
-            if include.param is None:
-                sql &= Sql("x.pid IN (SELECT pid FROM param WHERE type=?)", (source,))
-            else:
-                pid = self._names.pid(source, include.param)
-                if pid is None:
-                    return None
-                sql &= one_of("x.pid", (pid,))
+            sql &= Sql("x.pid IN (SELECT pid FROM param WHERE type=?)", (source,))
         return self._targeted(sql, include, "o.type")
+
+    def _pids(self, source: str, param: str) -> tuple[int, ...]:
+        return self._names.pids(() if source == "*" else (source,), param)
 
     def _targeted(self, sql: Sql, include: Include, column: str) -> Sql | None:
         if include.target is None:

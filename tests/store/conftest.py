@@ -1,0 +1,39 @@
+"""Stores to test: each test of a contract runs on every kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fhir_server.store.memory import MemoryStore
+from fhir_server.store.protocol import Store
+from fhir_server.store.sqlite.store import SqliteStore
+from tests.store.making import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+async def sqlite(path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, clock, busy_timeout=0.2, readers=1)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(request: pytest.FixtureRequest, path: Path, clock: Clock) -> AsyncIterator[Store]:
+    made: Store = SqliteStore(path, clock, readers=1) if request.param == "sqlite" else MemoryStore(clock)
+    await made.open()
+    yield made
+    await made.close()
