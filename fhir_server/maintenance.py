@@ -166,7 +166,8 @@ def export(
         if folder == "-":
             await export_stream(services.store, stdout, types, moment)
             return {}
-        return await export_files(services.store, Path(folder), types, moment, compress=compress)
+        at = services.clock()
+        return await export_files(services.store, Path(folder), types, moment, compress=compress, at=at)
 
     by_type = _with_store(settings, work)
     if folder != "-":

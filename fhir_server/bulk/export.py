@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
+from fhir_server.bulk.manifest import write_manifest
 from fhir_server.bulk.ndjson import write_lines
 from fhir_server.search.tree import Everything, Expression, SearchQuery, Updated
 from fhir_server.store.protocol import Store
@@ -63,19 +64,22 @@ async def export_files(
     since: int | None = None,
     *,
     compress: bool = False,
+    at: int = 0,
     on_progress: Progress = _silent,
 ) -> dict[str, int]:
     """Write `Patient.ndjson` and so on into `folder`; the number of resources by type (a type without any has no file).
 
-    `on_progress` is told the type and how many more were written.
+    A manifest names the files and their counts; `at` is its time in microseconds. `on_progress` is told the type and how many more were written.
     """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     counts: dict[str, int] = {}
+    names: dict[str, str] = {}
     for type_name in await wanted_types(store, types):
-        name = f"{type_name}.ndjson.gz" if compress else f"{type_name}.ndjson"
+        name = names[type_name] = f"{type_name}.ndjson.gz" if compress else f"{type_name}.ndjson"
         count = await _export_file(store, folder / name, type_name, since, compress, on_progress)
         if count:
             counts[type_name] = count
+    await asyncio.to_thread(write_manifest, folder, names, counts, at)
     return counts
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal, cast
 
 from fhir_r4.errors import FhirError, InvalidRequest, MalformedJson
 from fhir_r4.jsonio import decode_object
+from fhir_server.bulk import manifest
 from fhir_server.bulk.ndjson import read_lines
 
 Resource = dict[str, Any]
@@ -35,12 +36,16 @@ BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One stream of resources: a file, or the member `member` of an archive, or standard input (`path` is None)."""
+    """One stream of resources: a file, or the member `member` of an archive, or standard input (`path` is None).
+
+    `count` is how many resources a manifest promises in it.
+    """
 
     name: str
     format: Format
     path: Path | None
     member: str | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Item:
 def find_sources(paths: Iterable[str]) -> tuple[list[Source], list[str]]:
     """The sources below `paths` (`-` is standard input as NDJSON) in order of name, and the files passed over.
 
-    A folder is searched in depth; files whose names do not say one of the formats are passed over there, and refused
+    A folder is searched in depth; where it has a manifest, the manifest says which files are loaded. Files whose names do not say one of the formats are passed over there, and refused
     when they are named themselves. Raises InvalidRequest for what does not exist or cannot be read.
     """
     sources: list[Source] = []
@@ -64,7 +69,10 @@ def find_sources(paths: Iterable[str]) -> tuple[list[Source], list[str]]:
         if name == "-":
             sources.append(Source("-", "ndjson", None))
         elif Path(name).is_dir():
-            for file in sorted(p for p in Path(name).rglob("*") if p.is_file()):
+            files = sorted(p for p in Path(name).rglob("*") if p.is_file())
+            manifests = [p for p in files if p.name == manifest.NAME]
+            listed = manifest.governed(manifests)
+            for file in [*manifests, *(p for p in files if p not in listed)]:
                 found = _sources_of(file)
                 sources += found
                 if not found:
@@ -89,6 +97,8 @@ def _named(file: Path) -> list[Source]:
 def _sources_of(file: Path) -> list[Source]:
     if file.suffix.lower() == ".zip":
         return _members(file)
+    if file.name == manifest.NAME:
+        return [Source(str(o.file), "ndjson", o.file, count=o.count) for o in manifest.read_manifest(file)]
     form = _format(file)
     return [Source(str(file), form, file)] if form is not None else []
 
@@ -129,10 +139,15 @@ def _read(source: Source, stdin: IO[bytes], tick: Tick) -> Iterator[Item]:
     with _opened(source, stdin) as (stream, position):
         told = 0
         if source.format == "ndjson":
+            found = 0
             for number, content in read_lines(stream):
+                found += 1
                 yield Item(source.name, f"line {number}", content)
                 tick(position() - told)
                 told = position()
+            if source.count not in (None, found):
+                fault = f"The manifest promises {source.count} resources in this file; {found} were found."
+                yield Item(source.name, "", InvalidRequest(fault))
         else:
             body = stream.read()
             yield Item(source.name, "", _whole(body, source.format))

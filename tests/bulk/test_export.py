@@ -26,7 +26,11 @@ async def test_files_hold_the_stored_bytes(load: Load, services: Services, tmp_p
         "Patient": 7,
         "Basic": 1,
     }
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["Basic.ndjson", "Patient.ndjson"]
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
+        "Basic.ndjson",
+        "Patient.ndjson",
+        "manifest.json",
+    ]
     stored = await services.store.read_many([("Patient", f"p{n}") for n in range(7)])
     lines = (tmp_path / "out" / "Patient.ndjson").read_bytes().splitlines()
     assert sorted(lines) == sorted(s.body for s in stored.values())

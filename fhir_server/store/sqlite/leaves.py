@@ -260,9 +260,7 @@ def _unit(leaf: QuantityIs, names: Names) -> Sql | None:
     if leaf.system is None:
         return Sql("") if leaf.code is None else Sql("(code=? OR unit=?)", (leaf.code, leaf.code))
     number = names.number(leaf.system)
-    if number is None or leaf.code is None:
-        return None
-    return Sql("system=? AND code=?", (number, leaf.code))
+    return None if number is None else Sql("system=? AND code=?", (number, leaf.code or ""))
 
 
 def _interval(leaf: Interval, pids: tuple[int, ...], names: Names) -> Lookup | None:
