@@ -28,7 +28,7 @@ MEBIBYTE = 2**20
 def run(options: Options) -> list[Figure]:
     records = [workload.as_bytes(bundle) for bundle in workload.bundles(DIFFERENT)]
     each = len(next(workload.bundles(1))["entry"])
-    patients = SOAK_RESOURCES // each + 1 if options.soak else options.amount(PATIENTS)
+    patients = options.amount(SOAK_RESOURCES // each + 1) if options.soak else options.amount(PATIENTS)
     with tempfile.TemporaryDirectory() as folder:
         with options.serving(folder) as server:
             drive(server.port, requests(records, 0, WARM_UP), CONNECTIONS).require(200)

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from fhir_r4.errors import InvalidRequest, Unavailable
+from fhir_server.http.protocol import GatheringProtocol
 from fhir_server.logs import configure_logs
 from fhir_server.settings import Settings
 
@@ -129,7 +130,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="auto",
-        http="auto",
+        http=GatheringProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -178,7 +178,9 @@ def concepts(system: str, rows: list[Resource], parent: str | None = None) -> li
         display = None if system == SNOMED else concept.get("display")
         values: dict[str, list[Any]] = {}
         for entry in concept.get("property", []):
-            values.setdefault(entry["code"], []).append(next(v for k, v in entry.items() if k.startswith("value")))
+            values.setdefault(entry["code"], []).append(
+                next(v for k, v in entry.items() if k.startswith("value"))
+            )
         # a code that stands once has its value, one that is repeated (v3 `child`) the list of its values
         properties = {code: found if len(found) > 1 else found[0] for code, found in values.items()}
         definition = (

@@ -5,6 +5,7 @@ The body is read up to the limit `max_body`, decompressed under the same limit, 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import zlib
@@ -23,6 +24,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 FORM = "application/x-www-form-urlencoded"
 ANONYMOUS = Actor()
+# unique without a system call for each request
+_PROCESS = os.urandom(6).hex()
+_NUMBERS = itertools.count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 
 
@@ -70,7 +74,7 @@ def request_id_of(headers: Mapping[str, str]) -> str:
     sent = headers.get("x-request-id")
     if sent is not None and _REQUEST_ID.fullmatch(sent):
         return sent
-    return os.urandom(8).hex()
+    return f"{_PROCESS}-{next(_NUMBERS):x}"
 
 
 def segments(path: str) -> tuple[str, ...]:

@@ -135,9 +135,9 @@ def _addresses(node: Any) -> Iterator[str]:
 def _finder(resources: list[Resource]) -> Callable[[str, str, str | None], Resource | None]:
     def find(kind: str, url: str, version: str | None) -> Resource | None:
         for resource in resources:
-            if resource["resourceType"] == kind and resource.get("url") == url:
-                if version is None or resource.get("version") == version:
-                    return resource
+            named = resource["resourceType"] == kind and resource.get("url") == url
+            if named and version in (None, resource.get("version")):
+                return resource
         return None
 
     return find

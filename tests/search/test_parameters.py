@@ -26,10 +26,11 @@ def test_every_parameter_of_every_type_is_searchable_or_listed_with_a_known_reas
         assert set(parameters.of(type)) == set(listed) | compiled | STORE_PARAMETERS
         for code in listed:
             definition = parameters.of(type)[code]
-            assert (
-                code in WITHOUT_EXPRESSION
-                or definition.type in ("composite", "special")
-            ), (type, code, listed[code])
+            assert code in WITHOUT_EXPRESSION or definition.type in ("composite", "special"), (
+                type,
+                code,
+                listed[code],
+            )
 
 
 def test_all_definitions_of_r4_are_there(parameters):

@@ -71,7 +71,10 @@ async def test_what_counts_is_the_most_that_is_held_at_one_instant(store):
     await store.transact([put("3", claims=(at(2, 5, capacity=Decimal(2)),))])
     with pytest.raises(ClaimRefused) as caught:
         await store.transact([put("4", claims=(at(0, 9, capacity=Decimal(2)),))])
-    assert set(caught.value.holders) in ({("Patient", "1"), ("Patient", "3")}, {("Patient", "2"), ("Patient", "3")})
+    assert set(caught.value.holders) in (
+        {("Patient", "1"), ("Patient", "3")},
+        {("Patient", "2"), ("Patient", "3")},
+    )
 
 
 async def test_units_are_exact(store):
@@ -134,7 +137,7 @@ async def outcome(store, step):
     try:
         return await store.transact(ops)
     except ClaimRefused as refused:
-        return refused.op, refused.key, bool(refused.holders)
+        return refused.op, refused.key
 
 
 async def both(written):

@@ -175,9 +175,9 @@ class _Check:
             self._report.add(f"{where}: the claim on {row[2]} {what}")
 
 
-def _parsed(body: bytes) -> dict[str, Any] | None:
+def _parsed(body: object) -> dict[str, Any] | None:
     try:
-        resource = decode(body)
+        resource = decode(body) if isinstance(body, bytes) else None
     except FhirError:
         return None
     return resource if isinstance(resource, dict) else None

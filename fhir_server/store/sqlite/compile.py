@@ -1,4 +1,4 @@
-"""An expression as SQL over the index tables: finding candidates, and testing one that is known.
+"""An expression as SQL over the index tables: the best way to list the candidates.
 
 The most selective part of an `And` finds candidates through an index by value; the other parts are tested on each
 candidate through the index by resource. How selective a part is gets counted, up to a bound, before: so no plan depends
@@ -9,7 +9,7 @@ the types searched that are not deleted (index rows exist for these alone).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fhir_server.search.tree import (
@@ -32,30 +32,14 @@ from fhir_server.search.tree import (
     Updated,
     UriIs,
 )
-from fhir_server.store.sqlite.leaves import (
-    ALWAYS,
-    EQUAL,
-    NEVER,
-    RANGE,
-    SCAN,
-    Interval,
-    Leaf,
-    Lookup,
-    Sql,
-    intervals,
-    look_up,
-    one_of,
-    references,
-    tokens,
-)
+from fhir_server.store.sqlite.conditions import Conditions, Part, Types, updated
+from fhir_server.store.sqlite.leaves import EQUAL, RANGE, SCAN, Lookup, Sql, one_of
 from fhir_server.store.sqlite.names import Names
-from fhir_server.store.sqlite.rows import INDEX_TABLES
 
-# SQLite takes 500 SELECTs in one UNION, and 1,000 levels of expression.
+# SQLite takes 500 SELECTs in one UNION.
 MOST_BRANCHES = 400
+# A part with so few candidates is taken without looking at the others.
 ENOUGH = 8
-
-Types = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +107,19 @@ class Compiler:
         self._connection = connection
         self._names = names
         self._effort = effort
-        self._aliases = 0
+        self._conditions = Conditions(names)
 
     def source(self, where: Expression, types: Types) -> Source:
         """Candidates that satisfy `where`: the best way found to list them."""
-        parts = self._parts(where, types)
+        parts = self._conditions.parts(where, types)
         driver, rest = self._driver(parts, types)
         if not rest:
             return driver
-        return driver.narrowed(lambda rid: self._all(rest, types, rid))
+        return driver.narrowed(lambda rid: self._conditions.all_of(rest, types, rid))
+
+    def test(self, where: Expression, types: Types, rid: str) -> Sql:
+        """A condition that holds when the resource with this rid satisfies `where`."""
+        return self._conditions.test(where, types, rid)
 
     def count(self, source: Source, limit: int) -> int:
         """How many candidates the source lists, about, counted up to `limit`."""
@@ -143,34 +131,10 @@ class Compiler:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM ({listed.text}) LIMIT ?)"
         return int(self._connection.execute(sql, (*listed.values, limit)).fetchone()[0])
 
-    def _alias(self, letter: str) -> str:
-        self._aliases += 1
-        return f"{letter}{self._aliases}"
-
     # choosing
 
-    def _parts(self, where: Expression, types: Types) -> list[Expression | Lookup]:
-        """The conjuncts; conditions on one date or number of a parameter with single values become one lookup."""
-        flat: list[Expression] = []
-        _flatten(where, flat)
-        grouped: dict[tuple[type, str], list[Interval]] = {}
-        for part in flat:
-            if isinstance(part, DateIs | NumberIs | QuantityIs):
-                grouped.setdefault((type(part), part.param), []).append(part)
-        joined: list[Expression | Lookup] = []
-        merged: set[int] = set()
-        for (_, param), leaves in grouped.items():
-            pids = self._names.pids(types, param) if len(leaves) > 1 else ()
-            if pids and not self._names.multiple(pids):
-                both = intervals(tuple(leaves), pids, self._names)
-                joined.append(Nothing() if both is None else both)
-                merged.update(id(leaf) for leaf in leaves)
-        return joined + [part for part in flat if id(part) not in merged]
-
-    def _driver(
-        self, parts: Sequence[Expression | Lookup], types: Types
-    ) -> tuple[Source, list[Expression | Lookup]]:
-        found: list[tuple[Source, Expression | Lookup]] = []
+    def _driver(self, parts: Sequence[Part], types: Types) -> tuple[Source, list[Part]]:
+        found: list[tuple[Source, Part]] = []
         for part in parts:
             source = self._find(part, types)
             if source is not None:
@@ -185,9 +149,7 @@ class Compiler:
             best, chosen = self._cheapest([pair for pair in found if pair[0].rank < SCAN])
         return best, [part for part in parts if part is not chosen]
 
-    def _cheapest(
-        self, found: Sequence[tuple[Source, Expression | Lookup]]
-    ) -> tuple[Source, Expression | Lookup]:
+    def _cheapest(self, found: Sequence[tuple[Source, Part]]) -> tuple[Source, Part]:
         best, fewest = found[0], self._effort.counted
         for pair in found:
             number = self.count(pair[0], fewest)
@@ -199,7 +161,7 @@ class Compiler:
 
     # finding
 
-    def _find(self, part: Expression | Lookup, types: Types) -> Source | None:
+    def _find(self, part: Part, types: Types) -> Source | None:
         """Candidates for one part through an index; None when there is no index for it."""
         match part:
             case Lookup():
@@ -207,7 +169,7 @@ class Compiler:
             case Nothing():
                 return EMPTY
             case TokenIs() | TextIs() | DateIs() | NumberIs() | QuantityIs() | RefersTo() | UriIs():
-                found = self._lookup(part, types)
+                found = self._conditions.lookup(part, types)
                 return EMPTY if found is None else self._by_lookup(found)
             case IdIs(ids):
                 return self._by_id(one_of("id", ids), types) if ids else EMPTY
@@ -224,14 +186,10 @@ class Compiler:
             case Everything() | Not() | Present():
                 return None
 
-    def _lookup(self, leaf: Leaf, types: Types) -> Lookup | None:
-        pids = self._names.pids(types, leaf.param)
-        return look_up(leaf, pids, self._names) if pids else None
-
     def _by_lookup(self, lookup: Lookup) -> Source | None:
         if not lookup.branches:
             return None
-        alias = self._alias("s")
+        alias = self._conditions.alias("s")
         origin = f"{lookup.table.name} {alias} INDEXED BY "
         pid = one_of("pid", lookup.pids)
         branches = tuple(
@@ -248,7 +206,7 @@ class Compiler:
 
     def everything(self, types: Types) -> Source:
         """Every resource of the types; in order of rid when there is one type, or when all are asked for."""
-        alias = self._alias("s")
+        alias = self._conditions.alias("s")
         if not types:
             return Source(
                 (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0")),), SCAN, ordered=True
@@ -261,7 +219,7 @@ class Compiler:
         return Source((branch,), SCAN, ordered=len(types) == 1)
 
     def _by_id(self, condition: Sql, types: Types) -> Source:
-        alias = self._alias("s")
+        alias = self._conditions.alias("s")
         of_types = self._types(types)
         if of_types is None:
             return EMPTY
@@ -271,17 +229,17 @@ class Compiler:
     def _by_update(self, part: Updated, types: Types) -> Source | None:
         if not types or part.prefix == "ne":
             return None
-        alias = self._alias("s")
+        alias = self._conditions.alias("s")
         of_types = self._types(types)
         if of_types is None:
             return EMPTY
-        where = of_types & Sql("deleted=0") & _updated(part)
+        where = of_types & Sql("deleted=0") & updated(part)
         return Source((Branch(alias, f"resource {alias} INDEXED BY resource_updated", where),), RANGE)
 
     def _by_any(self, parts: Sequence[Expression], types: Types) -> Source | None:
         branches: list[Branch] = []
         rank = EQUAL
-        for part in self._alternatives(parts, types):
+        for part in self._conditions.alternatives(parts, types):
             found = self._find(part, types)
             if found is None:
                 return None
@@ -296,7 +254,7 @@ class Compiler:
         if not pids or target is None or not inner.branches:
             return EMPTY
         listed = inner.select()
-        alias = self._alias("s")
+        alias = self._conditions.alias("s")
         where = (
             one_of("pid", pids)
             & Sql(f"id IN (SELECT id FROM resource WHERE rid IN ({listed.text}))", listed.values)
@@ -318,7 +276,7 @@ class Compiler:
         listed = inner.select()
         branches: list[Branch] = []
         for number in numbers:
-            alias, row = self._alias("s"), self._alias("x")
+            alias, row = self._conditions.alias("s"), self._conditions.alias("x")
             targets = Sql(
                 f"id IN (SELECT {row}.id FROM ix_reference {row} WHERE {row}.rid IN ({listed.text})"
                 f" AND {row}.pid=? AND {row}.type=? AND {row}.base=0)",
@@ -327,159 +285,3 @@ class Compiler:
             where = Sql("type=?", (number,)) & targets & Sql("deleted=0")
             branches.append(Branch(alias, f"resource {alias} INDEXED BY resource_id", where))
         return Source(tuple(branches), max(inner.rank, RANGE), inner=inner, narrows=True)
-
-    # testing
-
-    def test(self, part: Expression | Lookup, types: Types, rid: str) -> Sql:
-        """A condition that holds when the resource with this rid satisfies the part."""
-        match part:
-            case Everything():
-                return ALWAYS
-            case Nothing():
-                return NEVER
-            case And():
-                return self._all(self._parts(part, types), types, rid)
-            case Or(parts):
-                return _joined("OR", [self.test(one, types, rid) for one in self._alternatives(parts, types)])
-            case Not(inner):
-                held = self.test(inner, types, rid)
-                return Sql(f"NOT ({held.text})", held.values)
-            case IdIs(ids):
-                return self._on_resource(one_of("id", ids), rid) if ids else NEVER
-            case Updated():
-                return self._on_resource(_updated(part), rid)
-            case Present(param):
-                return self._presence(param, types, rid)
-            case Chain():
-                return self._chain(part, types, rid)
-            case Has():
-                return self._has(part, rid)
-            case Lookup():
-                return self._exists(part, rid)
-            case _:
-                found = self._lookup(part, types)
-                return NEVER if found is None else self._exists(found, rid)
-
-    def _all(self, parts: Sequence[Expression | Lookup], types: Types, rid: str) -> Sql:
-        return _joined("AND", [self.test(part, types, rid) for part in parts])
-
-    def _alternatives(self, parts: Iterable[Expression], types: Types) -> list[Expression | Lookup]:
-        """The parts of an Or; those that differ in a code or an id alone become one lookup."""
-        kept: list[Expression | Lookup] = []
-        codes: dict[tuple[str, str | None], list[str]] = {}
-        ids: dict[RefersTo, list[str]] = {}
-        for part in parts:
-            match part:
-                case Or(inner):
-                    kept += self._alternatives(inner, types)
-                case TokenIs(param, system, code) if code is not None:
-                    codes.setdefault((param, system), []).append(code)
-                case RefersTo(id=id) if id is not None:
-                    ids.setdefault(replace(part, id=None), []).append(id)
-                case _:
-                    kept.append(part)
-        found: list[Lookup | None] = []
-        for (param, system), several in codes.items():
-            pids = self._names.pids(types, param)
-            found.append(tokens(pids, system, tuple(several), self._names) if pids else None)
-        for reference, several in ids.items():
-            pids = self._names.pids(types, reference.param)
-            found.append(references(pids, reference, tuple(several), self._names) if pids else None)
-        return kept + [lookup for lookup in found if lookup is not None]
-
-    def _exists(self, lookup: Lookup, rid: str) -> Sql:
-        alias = self._alias("x")
-        where = one_of("pid", lookup.pids) & lookup.test
-        return Sql(
-            f"EXISTS (SELECT 1 FROM {lookup.table.name} {alias} WHERE {alias}.rid={rid} AND {where.text})",
-            where.values,
-        )
-
-    def _on_resource(self, condition: Sql, rid: str) -> Sql:
-        alias = self._alias("x")
-        return Sql(
-            f"EXISTS (SELECT 1 FROM resource {alias} WHERE {alias}.rid={rid} AND {condition.text})",
-            condition.values,
-        )
-
-    def _presence(self, param: str, types: Types, rid: str) -> Sql:
-        pids = self._names.pids(types, param)
-        if not pids:
-            return NEVER
-        return _joined(
-            "OR", [self._exists(Lookup(table, pids, Sql(""), (), SCAN), rid) for table in INDEX_TABLES]
-        )
-
-    def _chain(self, part: Chain, types: Types, rid: str) -> Sql:
-        pids = self._names.pids(types, part.param)
-        target = self._names.number(part.target)
-        if not pids or target is None:
-            return NEVER
-        reference, resource = self._alias("x"), self._alias("t")
-        held = self.test(part.part, (part.target,), f"{resource}.rid")
-        pid = one_of(f"{reference}.pid", pids)
-        return Sql(
-            f"EXISTS (SELECT 1 FROM ix_reference {reference} CROSS JOIN resource {resource} INDEXED BY resource_id"
-            f" ON {resource}.type={reference}.type AND {resource}.id={reference}.id WHERE {reference}.rid={rid}"
-            f" AND {pid.text} AND {reference}.type=? AND {reference}.base=0 AND {resource}.deleted=0 AND {held.text})",
-            (*pid.values, target, *held.values),
-        )
-
-    def _has(self, part: Has, rid: str) -> Sql:
-        pids = self._names.pids((part.source,), part.param)
-        if not pids:
-            return NEVER
-        resource, reference = self._alias("t"), self._alias("x")
-        held = self.test(part.part, (part.source,), f"{reference}.rid")
-        return Sql(
-            f"EXISTS (SELECT 1 FROM resource {resource} CROSS JOIN ix_reference {reference} INDEXED BY ix_reference_value"
-            f" ON {reference}.pid=? AND {reference}.id={resource}.id AND {reference}.type={resource}.type"
-            f" AND {reference}.base=0 WHERE {resource}.rid={rid} AND {held.text})",
-            (pids[0], *held.values),
-        )
-
-
-def _flatten(where: Expression, into: list[Expression]) -> None:
-    if isinstance(where, And):
-        for part in where.parts:
-            _flatten(part, into)
-    else:
-        into.append(where)
-
-
-def _updated(part: Updated) -> Sql:
-    """An instant is the millisecond that begins with it."""
-    low, high = part.low, part.high
-    end = "updated+1000"
-    match part.prefix:
-        case "eq":
-            return Sql("updated>=? AND updated<=?", (low, high - 1000))
-        case "ne":
-            return Sql("NOT (updated>=? AND updated<=?)", (low, high - 1000))
-        case "gt":
-            return Sql("updated>?", (high - 1000,))
-        case "lt":
-            return Sql("updated<?", (low,))
-        case "ge":
-            return Sql(f"updated>=? AND ({end}>? OR updated>=?)", (min(low, high - 1000), high, low))
-        case "le":
-            return Sql(f"updated<=? AND (updated<? OR {end}<=?)", (max(low, high - 1000), low, high))
-        case "sa":
-            return Sql("updated>=?", (high,))
-        case "eb":
-            return Sql("updated<=?", (low - 1000,))
-        case "ap":
-            return Sql("updated<? AND updated>?", (high, low - 1000))
-
-
-def _joined(word: str, conditions: Sequence[Sql]) -> Sql:
-    """All conditions in one, as a balanced tree: SQLite bounds the depth of an expression."""
-    if not conditions:
-        return ALWAYS if word == "AND" else NEVER
-    if len(conditions) == 1:
-        return Sql(f"({conditions[0].text})", conditions[0].values)
-    if len(conditions) <= 50:
-        text = f" {word} ".join(f"({c.text})" for c in conditions)
-        return Sql(f"({text})", tuple(v for c in conditions for v in c.values))
-    middle = len(conditions) // 2
-    return _joined(word, [_joined(word, conditions[:middle]), _joined(word, conditions[middle:])])

@@ -1,4 +1,4 @@
-"""Connections to the SQLite file: how they are opened, which thread has which, and what their errors mean.
+"""Connections to the SQLite file: how they are opened and closed, and what their errors mean.
 
 https://www.sqlite.org/pragma.html. The file is in WAL mode with `synchronous=FULL`: a commit that returned is on disk.
 An invariant to keep: every error that says "the file cannot be used just now" becomes `Unavailable`, nothing else does.
@@ -93,30 +93,23 @@ def _enter_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 
 class Readers:
-    """A connection for reading for each thread that asks."""
+    """The connections for reading, so that they can all be closed."""
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
-        self._of_thread = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def connection(self) -> sqlite3.Connection:
-        """The connection of this thread. Raises Unavailable once the store is closed."""
-        found: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
-        return self._open() if found is None or self._closed else found
-
-    def _open(self) -> sqlite3.Connection:
-        with self._lock:
+    def open(self) -> sqlite3.Connection:
+        """A new connection. Raises Unavailable once all were closed."""
+        with self._lock, translated():
             if self._closed:
                 raise Unavailable("The store is closed.")
-            with translated():
-                connection = connect(self._path, busy_timeout=self._busy_timeout)
-                connection.execute("PRAGMA query_only=ON")
+            connection = connect(self._path, busy_timeout=self._busy_timeout)
             self._all.append(connection)
-        self._of_thread.connection = connection
+        connection.execute("PRAGMA query_only=ON")
         return connection
 
     def close(self) -> None:

@@ -1,17 +1,18 @@
 """The schema of the file: which steps it has seen, and bringing it up to date when the store is opened.
 
-`PRAGMA user_version` is the number of the last step; `application_id` marks the file as ours. Each step is one
-transaction; a file that holds data is copied before the first step; a file newer than the program is refused.
+`PRAGMA user_version` is the number of the last step; `application_id` marks the file as ours. An invariant to keep: steps
+are applied together or not at all, after a copy of the data was made; a file newer than the program is refused.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fhir_r4.errors import Unavailable
-from fhir_server.store.sqlite.backup import backup_connection
+from fhir_server.store.sqlite.backup import backup
 from fhir_server.store.sqlite.migrations import m0001_tables
 
 APPLICATION_ID = 0x4F534C52
@@ -53,29 +54,31 @@ def planned(
 def migrate(
     connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
 ) -> tuple[Migration, ...]:
-    """Apply the steps that are missing; gives those applied. A file with data is first copied to `<path>.schema-<n>`."""
-    missing = planned(connection, migrations)
-    if missing and missing[0].number > 1:
-        before = missing[0].number - 1
-        backup_connection(connection, path.with_name(f"{path.name}.schema-{before}"))
-    return tuple(m for m in missing if _apply(connection, m))
+    """Apply the steps that are missing, all or none; gives those applied.
 
-
-def _apply(connection: sqlite3.Connection, migration: Migration) -> bool:
+    Before, a file with data is copied to a new file `<path>.schema-<number>-<time>`. Of several processes that open the file
+    one does it, while the others wait for the lock.
+    """
+    if not planned(connection, migrations):
+        return ()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        number: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        # Another process may have done it while this one waited for the lock.
-        if number >= migration.number:
-            connection.execute("ROLLBACK")
-            return False
-        for statement in migration.statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={migration.number}")
+        missing = planned(connection, migrations)
+        if missing and missing[0].number > 1:
+            _copy(path, missing[0].number - 1)
+        for migration in missing:
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={migration.number}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return True
+    return missing
+
+
+def _copy(path: Path, number: int) -> None:
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    backup(path, path.with_name(f"{path.name}.schema-{number}-{now}"))

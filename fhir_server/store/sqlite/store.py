@@ -203,7 +203,7 @@ class SqliteStore:
         if found is None or self._readers is None:
             if self._readers is None:
                 raise Unavailable("The store is closed.")
-            connection = self._readers.connection()
+            connection = self._readers.open()
             found = self._of_thread.reader = (connection, Names(connection))
         return found
 

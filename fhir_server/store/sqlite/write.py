@@ -99,35 +99,30 @@ class Writer:
             self._queue.put(item)
 
     def _run(self) -> None:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            following: Job | None = None
-            last = False
+        item = self._queue.get()
+        while item is not None:
             if isinstance(item, Job):
                 self._run_job(item)
-                continue
-            group = [item]
-            size = len(item.ops)
-            while size < GROUP_OPS:
-                try:
-                    more = self._queue.get_nowait()
-                except Empty:
-                    break
-                if more is None:
-                    last = True
-                    break
-                if isinstance(more, Job):
-                    following = more
-                    break
-                group.append(more)
-                size += len(more.ops)
-            self._run_group(group)
-            if following is not None:
-                self._run_job(following)
-            if last:
-                return
+                item = self._queue.get()
+            else:
+                group, following = self._gather(item)
+                self._run_group(group)
+                item = following[0] if following else self._queue.get()
+
+    def _gather(self, first: Waiting) -> tuple[list[Waiting], list[Job | None]]:
+        """The transactions that wait just now, and what was taken from the queue besides: one item or none."""
+        group = [first]
+        size = len(first.ops)
+        while size < GROUP_OPS:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+            if not isinstance(item, Waiting):
+                return group, [item]
+            group.append(item)
+            size += len(item.ops)
+        return group, []
 
     def _run_group(self, group: list[Waiting]) -> None:
         try:
