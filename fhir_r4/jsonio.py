@@ -11,7 +11,6 @@ from __future__ import annotations
 import decimal
 import json
 import re
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,6 @@ import msgspec
 
 from fhir_r4.errors import MalformedJson
 
-MAX_DEPTH = 200
 BOM = b"\xef\xbb\xbf"
 
 
@@ -62,14 +60,14 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_encode_other)
 encode = _encoder.encode
 
 _KEY_END = re.compile(rb'"\s*:')
-_TOO_DEEP = f"JSON may be nested {MAX_DEPTH} levels deep at the most."
+TOO_DEEP = "The content is nested too deep; some hundred levels are what is taken."
 
 
 def decode(body: bytes) -> Any:
     """The value of a JSON text in UTF-8 (a byte order mark is tolerated).
 
-    Raises MalformedJson for what is not JSON, for a member that stands twice in an object, for nesting deeper than
-    MAX_DEPTH, for lone surrogates and for bytes that are not UTF-8.
+    Raises MalformedJson for what is not JSON, for a member that stands twice in an object, for nesting deeper than the
+    interpreter's recursion limit, for lone surrogates and for bytes that are not UTF-8.
     """
     if body.startswith(BOM):
         body = body[3:]
@@ -82,11 +80,9 @@ def decode(body: bytes) -> Any:
             f"The body is not UTF-8: byte {error.start} of a text cannot be decoded."
         ) from error
     except RecursionError as error:
-        raise MalformedJson(_TOO_DEEP) from error
+        raise MalformedJson(TOO_DEEP) from error
     except msgspec.DecodeError as error:
         raise MalformedJson(f"{error}.") from error
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        _refuse_deep(value)
     _refuse_repeated_members(body, value)
     return value
 
@@ -104,27 +100,16 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _refuse_deep(value: Any) -> None:
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise MalformedJson(_TOO_DEEP)
-
-
-def _children(node: Any) -> Iterable[Any]:
-    values = node.values() if type(node) is dict else node
-    return [v for v in values if type(v) is dict or type(v) is list]
-
-
 def _refuse_repeated_members(body: bytes, value: Any) -> None:
     """Compare the text with our compact encoding of its value; where blanks or escapes differ, count member names.
 
     A name ends in `":`, in the text and in our compact encoding of the value; the same letters inside a string are
     escaped the same way in both unless the text writes them as `\\u`, so equal counts prove that no member was lost.
     """
-    compact = encode(value)
+    try:
+        compact = encode(value)
+    except RecursionError as error:
+        raise MalformedJson(TOO_DEEP) from error
     if compact == body:
         return
     if b"\\u" not in body:
@@ -132,7 +117,10 @@ def _refuse_repeated_members(body: bytes, value: Any) -> None:
         names = body.count(b'":') if plain else len(_KEY_END.findall(body))
         if names == compact.count(b'":'):
             return
-    json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    try:
+        json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise MalformedJson(TOO_DEEP) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

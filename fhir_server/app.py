@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -101,11 +102,23 @@ class Application:
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        sys.setswitchinterval(0.0005)
+        sys.setswitchinterval(0.00002)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.services.store.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def tune_interpreter() -> None:
+    """Settings of the interpreter for a server: what is loaded now lives as long as the process.
+
+    The collector leaves it alone from here on, and looks for cycles less often: a bundle makes ten thousand dicts and no
+    cycle. The writer thread gets the interpreter's lock within half a millisecond when the event loop is busy.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(0.0005)
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Application:

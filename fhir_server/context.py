@@ -5,8 +5,8 @@ The forms at the doors: bytes -> FhirRequest -> ... -> FhirResponse -> bytes. Al
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +25,23 @@ def now_microseconds() -> int:
     return time.time_ns() // 1000
 
 
-def new_id() -> str:
-    return str(uuid.uuid4())
+class RandomIds:
+    """Gives random UUIDs (RFC 4122, version 4) as logical ids; reads randomness for many of them at once."""
+
+    __slots__ = ("_hex", "_next")
+
+    def __init__(self) -> None:
+        self._hex = ""
+        self._next = 0
+
+    def __call__(self) -> str:
+        at = self._next
+        if at >= len(self._hex):
+            self._hex = os.urandom(16 * 256).hex()
+            at = 0
+        self._next = at + 32
+        h = self._hex[at : at + 32]
+        return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{'89ab'[int(h[16], 16) & 3]}{h[17:20]}-{h[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +143,4 @@ class Services:
     operations: Mapping[str, tuple[Operation, ...]]
     started: int
     clock: Callable[[], int] = now_microseconds
-    new_id: Callable[[], str] = new_id
+    new_id: Callable[[], str] = field(default_factory=RandomIds)

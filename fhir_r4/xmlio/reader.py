@@ -14,7 +14,6 @@ from typing import Any
 from xml.parsers import expat
 
 from fhir_r4.errors import InvalidResource, Issue, MalformedJson, MalformedXml
-from fhir_r4.jsonio import MAX_DEPTH
 from fhir_r4.xmlio.members import FHIR, SCHEMA_INSTANCE, Kind, Member, elements, members, resources
 from fhir_r4.xmlio.narrative import div_from_xml, rewritten_divs
 from fhir_r4.xmlio.source import new_parser, utf8
@@ -23,6 +22,7 @@ from fhir_r4.xmlio.values import PARSERS
 MAX_ISSUES = 100
 
 _TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+MAX_DEPTH = 200
 _TOO_DEEP = f"XML may be nested as deep as {MAX_DEPTH} levels of JSON at the most."
 _NOTHING: Mapping[str, Member] = {}
 _SKIPPED = Member("", "", Kind.OBJECT, "", None, False, False, 0)

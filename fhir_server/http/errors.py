@@ -10,7 +10,8 @@ import traceback
 
 import structlog
 
-from fhir_r4.errors import FhirError, PreconditionFailed
+from fhir_r4.errors import FhirError, MalformedJson, PreconditionFailed
+from fhir_r4.jsonio import TOO_DEEP
 from fhir_server.context import FhirResponse
 from fhir_server.store.protocol import Stale
 
@@ -21,6 +22,9 @@ def answer_error(error: Exception, request_id: str = "") -> FhirResponse:
     """The answer to `error`; `request_id` goes into the log when the fault is ours."""
     if isinstance(error, Stale):
         error = PreconditionFailed("The resource was changed by another request in between.")
+    if isinstance(error, RecursionError):
+        # what is nested deeper than our recursion can follow was refused before anything was written
+        error = MalformedJson(TOO_DEEP)
     if not isinstance(error, FhirError):
         frames = traceback.extract_tb(error.__traceback__)
         # neither the message nor local variables: both may hold patient data

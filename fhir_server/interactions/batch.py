@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -68,8 +67,7 @@ def entry_request(outer: FhirRequest, entry: Mapping[str, Any], position: int) -
     if method == "PATCH" and resource is not None:
         body, content_type = patch_body(resource, position)
         resource = None
-    return replace(
-        outer,
+    return FhirRequest(
         method=method,
         path=path,
         query=pairs,
@@ -77,11 +75,16 @@ def entry_request(outer: FhirRequest, entry: Mapping[str, Any], position: int) -
         body=body,
         content_type=content_type,
         resource=resource,
+        base=outer.base,
+        actor=outer.actor,
+        request_id=outer.request_id,
     )
 
 
 def split_url(url: str, base: str, place: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """Path segments and query pairs of an address relative to the base, or absolute below it."""
+    if url.isalpha():
+        return (url,), ()
     if url.startswith(base + "/"):
         url = url[len(base) + 1 :]
     parts = urlsplit(url)

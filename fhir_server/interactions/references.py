@@ -7,11 +7,12 @@ url, oid, uuid and canonical, and in links and images of narrative (https://hl7.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape, unescape
 from typing import Any
 
 from fhir_r4 import definitions
+from fhir_r4.jsonio import encode
 
 Rewrite = Callable[[str], str | None]
 
@@ -36,6 +37,68 @@ def references(node: Any) -> Iterator[str]:
 def rewrite_references(resource: dict[str, Any], rewrite: Rewrite) -> dict[str, Any]:
     """A copy of `resource` with every address for which `rewrite` gives a new text; the same object when none does."""
     return _Rewriter(rewrite).resource(resource)
+
+
+def link(resource: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Like `rewrite_references` for a table of addresses; a fragment (`urn:uuid:1#x`) keeps its fragment.
+
+    Nearly always all addresses are plain Reference.reference texts. Those are replaced first, without looking at the
+    definitions; when the encoded text still has one of the addresses, the exact way is taken.
+    """
+    linked, count = _link(resource, addresses)
+    text = encode(resource)
+    if sum(text.count(prefix) for prefix in _prefixes(addresses)) == count:
+        return linked
+
+    def rewrite(address: str) -> str | None:
+        found = addresses.get(address)
+        if found is None and "#" in address:
+            head, _, fragment = address.partition("#")
+            found = addresses.get(head)
+            return None if found is None else f"{found}#{fragment}"
+        return found
+
+    return rewrite_references(resource, rewrite)
+
+
+def _prefixes(addresses: Mapping[str, str]) -> set[bytes]:
+    """Texts of which at least one stands wherever one of the addresses stands."""
+    if all(address.startswith("urn:uuid:") for address in addresses):
+        return {b"urn:uuid:"}
+    return {address.encode() for address in addresses}
+
+
+def _link(node: dict[str, Any], addresses: Mapping[str, str]) -> tuple[dict[str, Any], int]:
+    """`node` with its references replaced, and how many those were."""
+    changed: dict[str, Any] | None = None
+    count = 0
+    for name, value in node.items():
+        kind = type(value)
+        if kind is str:
+            if name != "reference":
+                continue
+            new: Any = addresses.get(value)
+            if new is None:
+                continue
+            count += 1
+        elif kind is dict:
+            new, below = _link(value, addresses)
+            if not below:
+                continue
+            count += below
+        elif kind is list and value and type(value[0]) is dict:
+            linked = [_link(v, addresses) if type(v) is dict else (v, 0) for v in value]
+            below = sum(n for _, n in linked)
+            if not below:
+                continue
+            new = [v for v, _ in linked]
+            count += below
+        else:
+            continue
+        if changed is None:
+            changed = dict(node)
+        changed[name] = new
+    return (node if changed is None else changed), count
 
 
 class _Rewriter:

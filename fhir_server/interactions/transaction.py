@@ -7,6 +7,7 @@ commit, so what they found cannot change in between: then everything is resolved
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ from fhir_server.interactions.batch import Dispatch, bundle_entries, entry_reque
 from fhir_server.interactions.conditional import find_matches, if_match, require_single
 from fhir_server.interactions.delete import MOST_DELETED
 from fhir_server.interactions.patch import patched, require_current
-from fhir_server.interactions.references import references, rewrite_references
+from fhir_server.interactions.references import link, references
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.update import stale_version, version_preconditions
 from fhir_server.interactions.writing import commit, deletion, prepare
@@ -35,6 +36,9 @@ from fhir_server.store.protocol import Stale
 from fhir_server.store.records import Method, Precondition, Stored, VersionIs, WriteOp
 
 Key = tuple[str, str]
+
+JSON_TYPES = frozenset({"application/fhir+json", "application/json"})
+_CONDITIONAL_REFERENCE = re.compile(rb'"reference"\s*:\s*"[A-Za-z]+\?')
 
 
 @dataclass(slots=True)
@@ -125,7 +129,8 @@ async def _write(services: Services, entries: list[Entry], outer: FhirRequest) -
     for entry in entries:
         await _locate(services, entry, plan)
     _refuse_repeated(entries)
-    await _resolve_conditional_references(services, entries, plan, outer.base)
+    if may_have_conditional_references(outer):
+        await _resolve_conditional_references(services, entries, plan, outer.base)
     for entry in entries:
         try:
             await _prepare(services, entry, plan)
@@ -230,6 +235,14 @@ def _refuse_repeated(entries: Sequence[Entry]) -> None:
             seen[key] = entry
 
 
+def may_have_conditional_references(request: FhirRequest) -> bool:
+    """Whether it is worth looking: False only when the JSON text of the Bundle rules it out."""
+    body = request.body
+    if request.content_type not in JSON_TYPES or b"\\u" in body:
+        return True
+    return _CONDITIONAL_REFERENCE.search(body) is not None
+
+
 async def _resolve_conditional_references(
     services: Services, entries: Sequence[Entry], plan: Plan, base: str
 ) -> None:
@@ -282,20 +295,8 @@ async def _prepare(services: Services, entry: Entry, plan: Plan) -> None:
 
 
 def _linked(resource: Resource, plan: Plan) -> Resource:
-    """The resource with the addresses of other entries in place; a fragment (`urn:uuid:1#x`) keeps its fragment."""
-    addresses = plan.addresses
-    if not addresses:
-        return resource
-
-    def rewrite(text: str) -> str | None:
-        found = addresses.get(text)
-        if found is None and "#" in text:
-            head, _, fragment = text.partition("#")
-            found = addresses.get(head)
-            return None if found is None else f"{found}#{fragment}"
-        return found
-
-    return rewrite_references(resource, rewrite)
+    """The resource with the addresses of other entries in place."""
+    return link(resource, plan.addresses) if plan.addresses else resource
 
 
 def _placed(error: FhirError, entry: Entry, part: str = "") -> FhirError:

@@ -12,7 +12,7 @@ from tests.rest.resources import patient
 
 JSON = {"content-type": "application/fhir+json"}
 XML = {"content-type": "application/fhir+xml"}
-DEEP = b'{"resourceType":"Patient","contact":' + b"[" * 300 + b"]" * 300 + b"}"
+DEEP = b'{"resourceType":"Patient","contact":' + b"[" * 5000 + b"]" * 5000 + b"}"
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,21 @@ async def test_request_id_is_given_back_when_it_is_harmless(client: Client) -> N
     ] == "abc-1"
     forged = await client.get("/metadata", headers={"x-request-id": "a b\tc"})
     assert forged.headers["x-request-id"] != "a b\tc"
+
+
+@pytest.mark.parametrize("depth", [100, 180, 250, 330, 500, 900, 2000, 100_000])
+async def test_no_depth_of_nesting_is_more_than_a_refusal(client: Client, depth: int) -> None:
+    extension = (
+        '{"url":"http://x","extension":[' * depth + '{"url":"http://x","valueCode":"y"}' + "]}" * depth
+    )
+    body = f'{{"resourceType":"Patient","id":"deep","extension":[{extension}]}}'.encode()
+    put = await client.put("/Patient/deep", content=body, headers=JSON)
+    assert put.status_code in (201, 400)
+    read = await client.get("/Patient/deep?_summary=true")
+    assert read.status_code == (200 if put.status_code == 201 else 404)
+    for accept in ("application/fhir+json", "application/fhir+xml"):
+        assert (await client.get("/Patient/deep", headers={"accept": accept})).status_code < 500
+    entry = body.decode()
+    bundled = f'{{"resourceType":"Bundle","type":"transaction","entry":[{{"resource":{entry},"request":{{"method":"PUT","url":"Patient/deep"}}}}]}}'
+    answer = await client.post("", content=bundled.encode(), headers=JSON)
+    assert answer.status_code in (200, 400)
