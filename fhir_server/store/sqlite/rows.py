@@ -14,7 +14,7 @@ from typing import Any
 from fhir_server.search.entries import Entries
 from fhir_server.store.sqlite.names import Names
 
-CHUNKS = (64, 16, 4, 1)
+MOST_ROWS = 64
 
 Row = tuple[Any, ...]
 
@@ -144,30 +144,37 @@ def _codes(entries: Entries) -> set[str]:
 
 
 class Statement:
-    """A statement that takes many rows (or keys) at once: `head`, the marks of each, `tail`."""
+    """A statement that takes many rows (or keys) at once: `head`, the marks of each, `tail`.
+
+    There is a text for each number of rows up to MOST_ROWS, made when it is first needed and kept prepared by the
+    connection, so that a table's rows are one step of SQLite.
+    """
 
     def __init__(self, head: str, width: int, tail: str = "", *, tuples: bool = True) -> None:
         marks = ",".join("?" * width)
-        one = f"({marks})" if tuples else marks
+        self._one = f"({marks})" if tuples else marks
+        self._head, self._tail = head, tail
         self._width = width
-        self._sql = tuple((size, f"{head}{','.join([one] * size)}{tail}") for size in CHUNKS)
+        self._texts: dict[int, str] = {}
+
+    def _text(self, size: int) -> str:
+        text = self._texts.get(size)
+        if text is None:
+            text = self._texts[size] = f"{self._head}{','.join([self._one] * size)}{self._tail}"
+        return text
 
     def run(self, connection: sqlite3.Connection, flat: Sequence[Any]) -> None:
         """Execute for all rows of `flat`, the rows' values one after the other."""
-        position, end = 0, len(flat)
-        for size, sql in self._sql:
-            step = size * self._width
-            while end - position >= step:
-                connection.execute(sql, flat[position : position + step])
-                position += step
+        width = self._width
+        for start in range(0, len(flat), MOST_ROWS * width):
+            part = flat[start : start + MOST_ROWS * width]
+            connection.execute(self._text(len(part) // width), part)
 
     def select(self, connection: sqlite3.Connection, keys: Sequence[Any], *before: Any) -> Iterable[Row]:
         """All rows that the query gives for the keys; `before` are the values of the marks in `head`."""
-        position, end = 0, len(keys)
-        for size, sql in self._sql:
-            while end - position >= size:
-                yield from connection.execute(sql, (*before, *keys[position : position + size])).fetchall()
-                position += size
+        for start in range(0, len(keys), MOST_ROWS):
+            part = keys[start : start + MOST_ROWS]
+            yield from connection.execute(self._text(len(part)), (*before, *part)).fetchall()
 
 
 def _insert(table: IndexTable) -> Statement:
