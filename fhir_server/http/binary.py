@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import FhirRequest, FhirResponse, Resource

@@ -28,7 +28,7 @@ async def create(request: FhirRequest, services: Services, type: str) -> FhirRes
     """Write a new resource under an id of the server's; If-None-Exist makes it conditional."""
     resource = require_resource(request, type)
     criteria = request.headers.get("if-none-exist")
-    op = prepare(services, "POST", resource, services.new_id())
+    op = prepare(services, "POST", resource, services.new_id(), fresh=True)
     if criteria is None:
         (stored,), warnings = await commit(services, [op], [], [resource])
         return written(request, stored, 201, warnings)

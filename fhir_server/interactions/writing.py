@@ -23,9 +23,17 @@ NO_ENTRIES = Entries()
 
 
 def prepare(
-    services: Services, method: Method, resource: Resource, id: str, *, validated: bool = False
+    services: Services,
+    method: Method,
+    resource: Resource,
+    id: str,
+    *,
+    validated: bool = False,
+    fresh: bool = False,
 ) -> WriteOp:
-    """The write of `resource` under `id`; `validated` says that its structure was checked already (bundles).
+    """The write of `resource` under `id`.
+
+    `validated` says that its structure was checked already (bundles), `fresh` that the id was made for it just now.
 
     Raises InvalidResource with every structural problem, or BusinessRule.
     """
@@ -43,6 +51,7 @@ def prepare(
         body=body_of(resource),
         entries=services.extractor.extract(resource),
         claims=claims_of(resource, services.settings),
+        fresh=fresh,
     )
 
 

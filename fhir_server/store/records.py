@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from msgspec import Struct
+
 from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True, gc=False):
     """The JSON text of a resource, cut where the store puts what only it knows.
 
     The version's bytes are `before + b'"versionId":"3","lastUpdated":"2026-01-31T09:30:00.123Z"' + after`; both halves
@@ -40,9 +41,11 @@ class Claim:
     expires: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOp:
-    """One version to write. `body` None deletes. The claims and entries replace those of the version before."""
+class WriteOp(Struct, frozen=True, gc=False):
+    """One version to write. `body` None deletes. The claims and entries replace those of the version before.
+
+    `fresh` says that the id was made for this write, so that a store need not look for a version before.
+    """
 
     method: Method
     type: str
@@ -50,6 +53,7 @@ class WriteOp:
     body: Body | None
     entries: Entries
     claims: tuple[Claim, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,7 @@ class MatchesAre:
 Precondition = VersionIs | MatchesAre
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, gc=False):
     """One version of a resource as it is kept. Never rewritten.
 
     `sequence` orders all versions of the store; `updated` is the instant of the commit in microseconds since 1970 UTC

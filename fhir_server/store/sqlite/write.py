@@ -195,7 +195,7 @@ class Writer:
 
 
 def _keys(waiting: Waiting) -> set[tuple[str, str]]:
-    keys = {(op.type, op.id) for op in waiting.ops}
+    keys = {(op.type, op.id) for op in waiting.ops if not op.fresh}
     keys.update((p.type, p.id) for p in waiting.preconditions if isinstance(p, VersionIs))
     return keys
 
