@@ -56,7 +56,8 @@ class Writer:
 
     def __init__(self, path: Path, clock: Callable[[], int], busy_timeout: float) -> None:
         self._clock = clock
-        self._queue: SimpleQueue[Waiting | Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Waiting] | Job | None] = SimpleQueue()
+        self._held: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
         self._closed = False
         self._closing = threading.Lock()
         self.connection = connect(path, busy_timeout=busy_timeout, cache_kib=WRITER_CACHE_KIB)
@@ -70,16 +71,37 @@ class Writer:
     def transact(
         self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition]
     ) -> asyncio.Future[tuple[Stored, ...]]:
+        """Accept a transaction; its result comes by the future.
+
+        What a turn of the event loop accepts is handed to the writer together when the turn ends: the writer is woken
+        once, does not fight the loop for the interpreter's lock while requests are prepared, and commits them as one group.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[Stored, ...]] = loop.create_future()
-        self._put(Waiting(ops, preconditions, loop, future))
+        with self._closing:
+            if self._closed:
+                raise Unavailable("The store is closed.")
+            held = self._held.get(loop)
+            if held is None:
+                held = self._held[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            held.append(Waiting(ops, preconditions, loop, future))
         return future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._closing:
+            held = self._held.pop(loop, None)
+            if held is not None:
+                self._queue.put(held)
 
     def run(self, act: Callable[[sqlite3.Connection, Names], T]) -> asyncio.Future[T]:
         """Run `act` alone in a writing transaction that is committed when it returns."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(Job(act, loop, future))
+        with self._closing:
+            if self._closed:
+                raise Unavailable("The store is closed.")
+            self._queue.put(Job(act, loop, future))
         return future
 
     def close(self) -> None:
@@ -87,16 +109,13 @@ class Writer:
         with self._closing:
             if not self._closed:
                 self._closed = True
+                for held in self._held.values():
+                    self._queue.put(held)
+                self._held.clear()
                 self._queue.put(None)
         if self._thread.ident is not None:
             self._thread.join()
         self.connection.close()
-
-    def _put(self, item: Waiting | Job) -> None:
-        with self._closing:
-            if self._closed:
-                raise Unavailable("The store is closed.")
-            self._queue.put(item)
 
     def _run(self) -> None:
         item = self._queue.get()
@@ -109,19 +128,19 @@ class Writer:
                 self._run_group(group)
                 item = following[0] if following else self._queue.get()
 
-    def _gather(self, first: Waiting) -> tuple[list[Waiting], list[Job | None]]:
+    def _gather(self, first: list[Waiting]) -> tuple[list[Waiting], list[Job | None]]:
         """The transactions that wait just now, and what was taken from the queue besides: one item or none."""
-        group = [first]
-        size = len(first.ops)
+        group = list(first)
+        size = sum(len(waiting.ops) for waiting in group)
         while size < GROUP_OPS:
             try:
                 item = self._queue.get_nowait()
             except Empty:
                 break
-            if not isinstance(item, Waiting):
+            if not isinstance(item, list):
                 return group, [item]
-            group.append(item)
-            size += len(item.ops)
+            group += item
+            size += sum(len(waiting.ops) for waiting in item)
         return group, []
 
     def _run_group(self, group: list[Waiting]) -> None:
