@@ -16,6 +16,7 @@ from fhir_server.http.dispatcher import FhirDoor
 from fhir_server.http.errors import answer_error
 from fhir_server.http.metrics import Metrics
 from fhir_server.interactions.dispatch import Dispatch
+from fhir_server.logs import RequestLog
 from fhir_server.operations.catalogue import operation_table
 from fhir_server.search.extract import Extractor
 from fhir_server.search.parameters import Parameters
@@ -75,7 +76,8 @@ class Application:
         self.services = services
         self.metrics = Metrics()
         self.dispatch = Dispatch(services, answer_error)
-        self.door = FhirDoor(self.dispatch, settings, self.metrics, PREFIX)
+        tell = RequestLog(settings.log_format).tell if settings.log_level in ("debug", "info") else None
+        self.door = FhirDoor(self.dispatch, settings, self.metrics, tell, PREFIX)
         self._web: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

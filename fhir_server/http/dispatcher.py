@@ -6,11 +6,11 @@ that goes wrong passes `errors.answer_error`. Logs hold no query values, bodies 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 
-import structlog
-
+from fhir_r4.definitions import is_resource_type
 from fhir_r4.errors import FhirError
 from fhir_server.context import FhirRequest, FhirResponse
 from fhir_server.http import binary
@@ -23,20 +23,26 @@ from fhir_server.settings import Settings
 
 Dispatch = Callable[[FhirRequest], Awaitable[FhirResponse]]
 
-log = structlog.get_logger("osler.http")
+# method, route, status, seconds, request id
+Tell = Callable[[str, str, int, float, str], None]
 
 
 class FhirDoor:
-    """An ASGI application for every path under `prefix`."""
+    """An ASGI application for every path under `prefix`; `tell` is told of every answered request."""
 
     def __init__(
-        self, dispatch: Dispatch, settings: Settings, metrics: Metrics, prefix: str = "/fhir"
+        self,
+        dispatch: Dispatch,
+        settings: Settings,
+        metrics: Metrics,
+        tell: Tell | None = None,
+        prefix: str = "/fhir",
     ) -> None:
         self.dispatch = dispatch
         self.settings = settings
         self.metrics = metrics
         self.prefix = prefix
-        self.tells = settings.log_level in ("debug", "info")
+        self.tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -69,15 +75,9 @@ class FhirDoor:
         await self._answer(scope, send, request, response, body, format, request_id)
         seconds = time.perf_counter() - started
         self.metrics.observe(scope["method"], response.status, seconds)
-        if self.tells:
-            log.info(
-                "request",
-                method=scope["method"],
-                route=route(request.path) if request is not None else "unreadable",
-                status=response.status,
-                duration_ms=round(seconds * 1000, 2),
-                request_id=request_id,
-            )
+        if self.tell is not None:
+            shown = route(request.path) if request is not None else "unreadable"
+            self.tell(scope["method"], shown, response.status, seconds, request_id)
 
     async def _answer(
         self,
@@ -117,7 +117,9 @@ def presentation(request: FhirRequest) -> tuple[str, bool]:
     return response_format(request.headers.get("accept", "*/*"), wanted), pretty
 
 
+_KNOWN_SEGMENT = re.compile(r"[$_][a-zA-Z-]{1,40}|metadata")
+
+
 def route(path: tuple[str, ...]) -> str:
     """The path with `*` for everything that could tell of a patient: `Patient/*/_history/*`."""
-    shown = [p if n == 0 or p[0] in "_$" or (n == 2 and p[0].isupper()) else "*" for n, p in enumerate(path)]
-    return "/".join(shown)
+    return "/".join(p if is_resource_type(p) or _KNOWN_SEGMENT.fullmatch(p) else "*" for p in path)

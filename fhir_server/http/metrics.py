@@ -34,11 +34,15 @@ class RequestCounts(Collector):
         self._seconds[method] = self._seconds.get(method, 0.0) + seconds
 
     def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("osler_requests", "FHIR requests answered", labels=["method", "status"])
+        requests = CounterMetricFamily(
+            "osler_requests", "FHIR requests answered", labels=["method", "status"]
+        )
         for (method, status), count in sorted(self._requests.items()):
             requests.add_metric([method, str(status)], count)
         yield requests
-        durations = HistogramMetricFamily("osler_request_seconds", "Duration of FHIR requests", labels=["method"])
+        durations = HistogramMetricFamily(
+            "osler_request_seconds", "Duration of FHIR requests", labels=["method"]
+        )
         for method, counts in sorted(self._buckets.items()):
             below, rows = 0, []
             for bound, count in zip([*map(str, BUCKETS), "+Inf"], counts, strict=True):

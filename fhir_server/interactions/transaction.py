@@ -292,9 +292,7 @@ async def _prepare(services: Services, entry: Entry, plan: Plan) -> None:
     entry.resource = _linked(resource, plan)
     method: Method = "POST" if request.method == "POST" else "PUT"
     fresh = request.method == "POST"
-    entry.ops = [
-        prepare(services, method, entry.resource, entry.target[1], validated=True, fresh=fresh)
-    ]
+    entry.ops = [prepare(services, method, entry.resource, entry.target[1], validated=True, fresh=fresh)]
 
 
 def _linked(resource: Resource, plan: Plan) -> Resource:

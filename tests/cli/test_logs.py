@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from fhir_server.logs import FIELDS, configure_logs
+from fhir_server.http.dispatcher import route
+from fhir_server.logs import FIELDS, RequestLog, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +79,48 @@ def test_the_standard_library_logs_in_the_same_form() -> None:
     logging.getLogger("uvicorn.error").warning("Seen %s", 1)
     (line,) = lines(stream)
     assert (line["event"], line["level"], line["logger"]) == ("Seen 1", "warning", "uvicorn.error")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_request_lines_cannot_be_forged_and_are_written_out(form: str) -> None:
+    stream = io.StringIO()
+    log = RequestLog(form, stream)
+    log.tell("GET", "Patient/*", 200, 0.0012, "r-1")
+    log.tell('GET\n2026 "x"', "a b", 404, 0.1, "r-2")
+    assert stream.getvalue() == ""
+    log.write_out()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    if form == "json":
+        first = json.loads(lines[0])
+        assert (first["method"], first["route"], first["status"], first["duration_ms"]) == (
+            "GET",
+            "Patient/*",
+            200,
+            1.2,
+        )
+        assert set(first) <= FIELDS
+        assert json.loads(lines[1])["method"] == 'GET\n2026 "x"'
+    else:
+        assert (
+            " info request method=GET route=Patient/* status=200 duration_ms=1.20 request_id=r-1" in lines[0]
+        )
+        assert "404" in lines[1]
+
+
+async def test_gathered_request_lines_are_written_soon() -> None:
+    stream = io.StringIO()
+    log = RequestLog("text", stream)
+    log.LINGER = 0.0
+    log.tell("GET", "Patient/*", 200, 0.0012, "r-1")
+    async with asyncio.timeout(5):
+        while not stream.getvalue():
+            await asyncio.sleep(0)
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_routes_tell_nothing_of_a_patient() -> None:
+    assert route(("Patient", "p-1", "_history", "2")) == "Patient/*/_history/*"
+    assert route(("Patient", "p-1", "$everything")) == "Patient/*/$everything"
+    assert route(("Patient", "p-1", "Observation")) == "Patient/*/Observation"
+    assert route(("John Smith", "$John Smith")) == "*/*"

@@ -48,6 +48,9 @@ class Job:
     future: asyncio.Future[Any]
 
 
+# so that the writer works on the first while the loop prepares the next
+HAND_OVER = 1000
+
 Result = tuple[Stored, ...] | BaseException
 
 
@@ -86,6 +89,8 @@ class Writer:
                 held = self._held[loop] = []
                 loop.call_soon(self._hand_over, loop)
             held.append(Waiting(ops, preconditions, loop, future))
+            if len(held) >= HAND_OVER:
+                self._queue.put(self._held.pop(loop))
         return future
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
