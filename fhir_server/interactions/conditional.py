@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl
 
-from fhir_r4.errors import InvalidRequest, MultipleMatches
+from fhir_r4.errors import InvalidParameter, InvalidRequest, MultipleMatches
 from fhir_server.context import FhirRequest, Services
+from fhir_server.search.directives import RESULT_PARAMETERS
 from fhir_server.search.parse import parse_search
 from fhir_server.search.tree import Everything, Expression
 from fhir_server.store.records import MatchesAre
@@ -61,6 +62,11 @@ def criteria_expression(
     Raises InvalidRequest when there is no criterion: a conditional interaction on everything is always a mistake.
     """
     criteria = [(n, v) for n, v in pairs if n not in ("_format", "_pretty")]
+    for name, _ in criteria:
+        if name.partition(":")[0] in RESULT_PARAMETERS:
+            raise InvalidParameter(
+                f"{name} says nothing about which {type} is meant; criteria take no such parameter.", name
+            )
     parsed = parse_search(
         (type,),
         criteria,

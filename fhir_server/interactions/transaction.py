@@ -182,6 +182,10 @@ async def _locate(services: Services, entry: Entry, plan: Plan) -> None:
         address = "/".join(entry.target)
         if address != entry.full_url:
             plan.addresses[entry.full_url] = address
+        if request.method == "POST" and entry.full_url.startswith("http"):
+            # a relative reference means the entry whose fullUrl it is relative to
+            relative = "/".join(entry.full_url.rsplit("/", 2)[1:])
+            plan.addresses.setdefault(relative, address)
 
 
 async def _locate_create(services: Services, entry: Entry, plan: Plan, type: str) -> None:

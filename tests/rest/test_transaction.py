@@ -54,6 +54,19 @@ async def test_references_between_entries_are_resolved_everywhere(client: Client
     assert await total(client, f"Observation?subject={locations[1]}&") == 1
 
 
+async def test_absolute_and_relative_references_to_new_entries_are_resolved(client: Client) -> None:
+    elsewhere = "http://elsewhere.test/fhir"
+    answer = await transact(
+        client,
+        post(patient(id="123"), f"{elsewhere}/Patient/123"),
+        post(observation("Patient/123"), f"{elsewhere}/Observation/1"),
+        post(observation(f"{elsewhere}/Patient/123"), f"{elsewhere}/Observation/2"),
+    )
+    address = answer["entry"][0]["response"]["location"].split("/fhir/")[1].split("/_history")[0]
+    assert address != "Patient/123"
+    assert await total(client, f"Observation?subject={address}&") == 2
+
+
 async def test_nothing_is_written_when_one_entry_fails(client: Client) -> None:
     outcome = await transact(
         client, post(patient()), post(observation(status="nonsense")), put(patient(id="p")), status=400
