@@ -108,14 +108,21 @@ async def test_request_lines_cannot_be_forged_and_are_written_out(form: str) -> 
         assert "404" in lines[1]
 
 
+class Noticed(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
 async def test_gathered_request_lines_are_written_soon() -> None:
-    stream = io.StringIO()
-    log = RequestLog("text", stream)
-    log.LINGER = 0.0
-    log.tell("GET", "Patient/*", 200, 0.0012, "r-1")
+    stream = Noticed()
+    RequestLog("text", stream).tell("GET", "Patient/*", 200, 0.0012, "r-1")
     async with asyncio.timeout(5):
-        while not stream.getvalue():
-            await asyncio.sleep(0)
+        await stream.written.wait()
     assert stream.getvalue().count("\n") == 1
 
 
