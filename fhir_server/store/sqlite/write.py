@@ -49,7 +49,7 @@ class Job:
 
 
 # so that the writer works on the first while the loop prepares the next
-HAND_OVER = 1000
+HAND_OVER = 16
 
 Result = tuple[Stored, ...] | BaseException
 
