@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from html import escape, unescape
 from typing import Any
 
@@ -17,6 +18,7 @@ from fhir_r4.jsonio import encode
 Rewrite = Callable[[str], str | None]
 
 ADDRESS_TYPES = frozenset({"uri", "url", "oid", "uuid", "canonical"})
+_ANYWHERE = frozenset({"Extension", "Resource"})
 _NARRATIVE_LINK = re.compile(r"""(\s(?:href|src)\s*=\s*)("[^"]*"|'[^']*')""")
 
 
@@ -39,66 +41,94 @@ def rewrite_references(resource: dict[str, Any], rewrite: Rewrite) -> dict[str, 
     return _Rewriter(rewrite).resource(resource)
 
 
-def link(resource: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
-    """Like `rewrite_references` for a table of addresses; a fragment (`urn:uuid:1#x`) keeps its fragment.
+class Linker:
+    """Replaces addresses by those of a table; a fragment (`urn:uuid:1#x`) keeps its fragment.
 
-    Nearly always all addresses are plain Reference.reference texts. Those are replaced first, without looking at the
-    definitions; when the encoded text still has one of the addresses, the exact way is taken.
+    Nearly always all addresses of a resource stand in the references that its type defines. Those are replaced first;
+    when the encoded text has more of the addresses than were replaced, the exact way is taken.
     """
-    linked, count = _link(resource, addresses)
-    text = encode(resource)
-    if sum(text.count(prefix) for prefix in _prefixes(addresses)) == count:
-        return linked
 
-    def rewrite(address: str) -> str | None:
-        found = addresses.get(address)
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._addresses = addresses
+        # texts of which at least one stands wherever one of the addresses stands
+        plain = all(address.startswith("urn:uuid:") for address in addresses)
+        self._traces = (b"urn:uuid:",) if plain else tuple(address.encode() for address in addresses)
+
+    def link(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """A copy of `resource` with its addresses replaced; the same object when it has none."""
+        if not self._addresses:
+            return resource
+        linked, count = self._object(resource, str(resource["resourceType"]))
+        text = encode(resource)
+        found = 0
+        for trace in self._traces:
+            found += text.count(trace)
+        return linked if found == count else rewrite_references(resource, self._replacement)
+
+    def _replacement(self, address: str) -> str | None:
+        found = self._addresses.get(address)
         if found is None and "#" in address:
             head, _, fragment = address.partition("#")
-            found = addresses.get(head)
+            found = self._addresses.get(head)
             return None if found is None else f"{found}#{fragment}"
         return found
 
-    return rewrite_references(resource, rewrite)
+    def _object(self, node: dict[str, Any], shape: str) -> tuple[dict[str, Any], int]:
+        """`node` with its references replaced, and how many those were."""
+        changed: dict[str, Any] | None = None
+        count = 0
+        for name, inner in reference_members(shape):
+            value = node.get(name)
+            if value is None:
+                continue
+            new, below = self._list(value, inner) if type(value) is list else self._value(value, inner)
+            if below:
+                count += below
+                if changed is None:
+                    changed = dict(node)
+                changed[name] = new
+        return (node if changed is None else changed), count
+
+    def _list(self, values: list[Any], inner: str | None) -> tuple[list[Any], int]:
+        linked: list[Any] | None = None
+        count = 0
+        for position, value in enumerate(values):
+            new, below = self._value(value, inner)
+            if below:
+                count += below
+                if linked is None:
+                    linked = list(values)
+                linked[position] = new
+        return (values if linked is None else linked), count
+
+    def _value(self, value: Any, inner: str | None) -> tuple[Any, int]:
+        if type(value) is not dict:
+            return value, 0
+        if inner is not None:
+            return self._object(value, inner)
+        found = self._addresses.get(value.get("reference", ""))
+        return (value, 0) if found is None else ({**value, "reference": found}, 1)
 
 
-def _prefixes(addresses: Mapping[str, str]) -> set[bytes]:
-    """Texts of which at least one stands wherever one of the addresses stands."""
-    if all(address.startswith("urn:uuid:") for address in addresses):
-        return {b"urn:uuid:"}
-    return {address.encode() for address in addresses}
+@cache
+def reference_members(shape: str) -> tuple[tuple[str, str | None], ...]:
+    """The members of a shape that are a Reference (None) or lead to one (their shape); extensions and contained left out."""
+    found: list[tuple[str, str | None]] = []
+    for property in definitions.shape(shape).properties.values():
+        if property.shape == "Reference":
+            found.append((property.name, None))
+        elif property.shape is not None and _leads_to_reference(property.shape, frozenset({shape})):
+            found.append((property.name, property.shape))
+    return tuple(found)
 
 
-def _link(node: dict[str, Any], addresses: Mapping[str, str]) -> tuple[dict[str, Any], int]:
-    """`node` with its references replaced, and how many those were."""
-    changed: dict[str, Any] | None = None
-    count = 0
-    for name, value in node.items():
-        kind = type(value)
-        if kind is str:
-            if name != "reference":
-                continue
-            new: Any = addresses.get(value)
-            if new is None:
-                continue
-            count += 1
-        elif kind is dict:
-            new, below = _link(value, addresses)
-            if not below:
-                continue
-            count += below
-        elif kind is list and value and type(value[0]) is dict:
-            linked = [_link(v, addresses) if type(v) is dict else (v, 0) for v in value]
-            below = sum(n for _, n in linked)
-            if not below:
-                continue
-            new = [v for v, _ in linked]
-            count += below
-        else:
-            continue
-        if changed is None:
-            changed = dict(node)
-        changed[name] = new
-    return (node if changed is None else changed), count
+def _leads_to_reference(shape: str, above: frozenset[str]) -> bool:
+    if shape in _ANYWHERE or shape in above:
+        return False
+    inner = [p.shape for p in definitions.shape(shape).properties.values()]
+    return "Reference" in inner or any(
+        _leads_to_reference(s, above | {shape}) for s in inner if s is not None
+    )
 
 
 class _Rewriter:

@@ -28,7 +28,7 @@ from fhir_server.interactions.batch import Dispatch, bundle_entries, entry_reque
 from fhir_server.interactions.conditional import find_matches, if_match, require_single
 from fhir_server.interactions.delete import MOST_DELETED
 from fhir_server.interactions.patch import patched, require_current
-from fhir_server.interactions.references import link, references
+from fhir_server.interactions.references import Linker, references
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.update import stale_version, version_preconditions
 from fhir_server.interactions.writing import commit, deletion, prepare
@@ -131,9 +131,10 @@ async def _write(services: Services, entries: list[Entry], outer: FhirRequest) -
     _refuse_repeated(entries)
     if may_have_conditional_references(outer):
         await _resolve_conditional_references(services, entries, plan, outer.base)
+    linker = Linker(plan.addresses)
     for entry in entries:
         try:
-            await _prepare(services, entry, plan)
+            await _prepare(services, entry, plan, linker)
         except FhirError as error:
             raise _placed(error, entry) from error
     ordered = sorted(entries, key=lambda e: ("DELETE", "POST", "PUT", "PATCH").index(e.request.method))
@@ -271,7 +272,7 @@ async def _resolve_conditional_references(
             plan.addresses[reference] = f"{type}/{found}"
 
 
-async def _prepare(services: Services, entry: Entry, plan: Plan) -> None:
+async def _prepare(services: Services, entry: Entry, plan: Plan, linker: Linker) -> None:
     """Make the write operations of an entry."""
     request = entry.request
     if request.method == "DELETE":
@@ -285,7 +286,7 @@ async def _prepare(services: Services, entry: Entry, plan: Plan) -> None:
         current = await require_current(services, *entry.target)
         plan.preconditions.append(VersionIs(*entry.target, current.version))
         entry.resource = patched(current, request.content_type, request.body)
-        entry.ops = [prepare(services, "PATCH", _linked(entry.resource, plan), entry.target[1])]
+        entry.ops = [prepare(services, "PATCH", linker.link(entry.resource), entry.target[1])]
         return
     assert request.resource is not None
     resource = request.resource
@@ -293,15 +294,10 @@ async def _prepare(services: Services, entry: Entry, plan: Plan) -> None:
         raise InvalidRequest(
             f"The resource has the id {resource.get('id')!r}, the address {entry.target[1]!r}."
         )
-    entry.resource = _linked(resource, plan)
+    entry.resource = linker.link(resource)
     method: Method = "POST" if request.method == "POST" else "PUT"
     fresh = request.method == "POST"
     entry.ops = [prepare(services, method, entry.resource, entry.target[1], validated=True, fresh=fresh)]
-
-
-def _linked(resource: Resource, plan: Plan) -> Resource:
-    """The resource with the addresses of other entries in place."""
-    return link(resource, plan.addresses) if plan.addresses else resource
 
 
 def _placed(error: FhirError, entry: Entry, part: str = "") -> FhirError:
