@@ -38,11 +38,20 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="shorter (0.3) or longer (3) rounds")
     parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--log-level", default="warning", help="of the server; info: a line for each request")
+    parser.add_argument(
+        "--resources", type=int, default=0, help="size of the database for search, such as 1000000"
+    )
+    parser.add_argument(
+        "--database", type=Path, help="the folder in which that database is made once and kept"
+    )
+    parser.add_argument("--only", default="", help="only the searches whose name has this in it")
     given = parser.parse_args()
     unknown = set(given.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    options = Options(given.scale, given.soak, given.workers, given.log_level)
+    options = Options(
+        given.scale, given.soak, given.workers, given.log_level, given.resources, given.database, given.only
+    )
     machine = describe()
     print(machine, flush=True)
     figures: list[Figure] = []

@@ -1,4 +1,7 @@
-"""search: the searches that hospital applications send most, over loaded records; for orientation, without a target."""
+"""search: the searches that hospital applications send most, over loaded records; for orientation, without a target.
+
+With `--resources` those of `search_speed` instead, which have targets.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import tempfile
 from urllib.parse import quote
 
-from benchmarks import workload
+from benchmarks import search_speed, workload
 from benchmarks.client import ask, drive, wire
 from benchmarks.figures import Figure
 from benchmarks.ingest import requests
@@ -37,6 +40,8 @@ SEARCHES = (
 
 
 def run(options: Options) -> list[Figure]:
+    if options.resources:
+        return search_speed.run(options)
     records = [workload.as_bytes(bundle) for bundle in workload.bundles(options.amount(PATIENTS))]
     with (
         tempfile.TemporaryDirectory() as folder,

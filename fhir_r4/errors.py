@@ -119,6 +119,14 @@ class NotSupported(FhirError):
     code = "not-supported"
 
 
+class Forbidden(FhirError):
+    """This actor may not do it."""
+
+    id = "forbidden"
+    status = 403
+    code = "forbidden"
+
+
 class UnknownResourceType(FhirError):
     """The type in the address is no R4 resource type."""
 

@@ -22,6 +22,8 @@ MIN_INTEGER = -(2**31)
 
 Accepts = Callable[[Any], object]
 
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]").sub
+
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
@@ -83,11 +85,11 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_base64(value: Any) -> bool:
-    """Blanks are allowed between the characters; an empty value is not a value."""
+    """Characters outside of the alphabet, such as line ends, do not count (RFC 2045, 6.8); an empty value is not a value."""
     if type(value) is not str:
         return False
     try:
-        return len(binascii.a2b_base64("".join(value.split()), strict_mode=True)) > 0
+        return len(binascii.a2b_base64(_NOT_BASE64("", value), strict_mode=True)) > 0
     except ValueError:
         return False
 
@@ -155,7 +157,7 @@ PRIMITIVE: dict[str, Primitive] = {
         ),
         _text("oid", "an OID written as urn:oid:1.2.3", OID_PATTERN),
         _text("uuid", "a UUID written as urn:uuid:c757873d-ec9a-4326-a141-556f43239520", UUID_PATTERN),
-        Primitive("base64Binary", "a string", "base64 (RFC 4648)", _is_base64),
+        Primitive("base64Binary", "a string", "base64 (RFC 4648, RFC 2045)", _is_base64),
         _text("date", "a day of the calendar written YYYY, YYYY-MM or YYYY-MM-DD", rf"{_DAY}|{_MONTH}"),
         _text(
             "dateTime",

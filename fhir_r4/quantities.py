@@ -10,11 +10,12 @@ import decimal
 import math
 import re
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 
 LARGEST = sys.float_info.max
 
-_EXACT = decimal.Context(prec=2000)
+_EXACT = decimal.Context(prec=2000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
 
 
@@ -34,23 +35,46 @@ def as_float(value: Decimal | int | float) -> float:
     return min(max(number, -LARGEST), LARGEST)
 
 
-def precision_interval(value: Decimal) -> tuple[float, float]:
-    """The floats [low, high) that are written as `value` when they are rounded to its precision; low <= value < high."""
+Convert = Callable[[Decimal], Decimal]
+
+
+def as_written(value: Decimal) -> Decimal:
+    """No change of unit."""
+    return value
+
+
+def precision_limits(value: Decimal) -> tuple[Decimal, Decimal]:
+    """The decimals [low, high) that are written as `value` when they are rounded to its precision."""
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
         raise ValueError(f"{value} is not a finite number")
-    near = as_float(value)
     # digits beyond any float are not worth their arithmetic
     if not -400 < value.adjusted() < 400 or exponent < -400:
-        return near, math.nextafter(near, math.inf)
+        return value, value
     half = Decimal((0, (5,), exponent - 1 if exponent <= 0 else exponent - 2))
-    low, high = _EXACT.subtract(value, half), _EXACT.add(value, half)
+    return _EXACT.subtract(value, half), _EXACT.add(value, half)
+
+
+def precision_interval(value: Decimal, convert: Convert = as_written) -> tuple[float, float]:
+    """The floats [low, high) of what is written as `value`, in the unit that `convert` leads to; low <= value < high.
+
+    `convert` must be increasing, as a change of unit is.
+    """
+    low, high = precision_limits(value)
+    return _floats(convert(low), convert(value), convert(high))
+
+
+def around(value: Decimal, convert: Convert = as_written) -> tuple[float, float]:
+    """The floats [low, high) within a tenth of the value, and never less than its precision leaves open (prefix `ap`).
+
+    A tenth of the value as it is written: the tenth of 37 degrees does not depend on where another scale begins.
+    """
+    low, high = precision_limits(value)
+    width = _EXACT.divide(_EXACT.abs(value), Decimal(10))
+    lowest, highest = _EXACT.subtract(value, width), _EXACT.add(value, width)
+    return _floats(convert(min(low, lowest)), convert(value), convert(max(high, highest)))
+
+
+def _floats(low: Decimal, value: Decimal, high: Decimal) -> tuple[float, float]:
+    near = as_float(value)
     return min(as_float(low), near), max(as_float(high), math.nextafter(near, math.inf))
-
-
-def around(value: Decimal) -> tuple[float, float]:
-    """The floats [low, high) within a tenth of the value, and never less than its precision leaves open (prefix `ap`)."""
-    low, high = precision_interval(value)
-    centre = as_float(value)
-    width = abs(centre) / 10
-    return min(low, centre - width), max(high, centre + width)

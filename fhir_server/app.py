@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from fhir_r4.errors import InvalidRequest
 from fhir_server.bulk.conformance import publish_conformance
+from fhir_server.bulk.jobs import JobRunner
+from fhir_server.bulk.reindexing import index_again, request_missing
 from fhir_server.context import Services, now_microseconds
-from fhir_server.http.dispatcher import FhirDoor
+from fhir_server.http.dispatcher import ActorOf, FhirDoor
 from fhir_server.http.errors import answer_error
 from fhir_server.http.metrics import Metrics
 from fhir_server.interactions.dispatch import Dispatch
+from fhir_server.interactions.indexing import REINDEX, begin
 from fhir_server.logs import RequestLog
 from fhir_server.operations.catalogue import operation_table
-from fhir_server.search.extract import Extractor
-from fhir_server.search.parameters import Parameters
+from fhir_server.search.custom import Registry
 from fhir_server.settings import Settings
-from fhir_server.store.protocol import Store
+from fhir_server.store.protocol import Extract, Store
 from profiles.structure import StructuralValidator
 from terminology.local import LocalTerminology
 
@@ -32,10 +33,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def open_store(address: str) -> Store:
+def open_store(address: str, extract: Extract | None = None) -> Store:
     """The store at `address`: `sqlite:///relative/file`, `sqlite:////absolute/file` or `memory:`.
 
-    Raises InvalidRequest for any other address.
+    `extract` gives the index entries of a resource by the parameters in force. Raises InvalidRequest for any other address.
     """
     if address == "memory:":
         from fhir_server.store.memory import MemoryStore
@@ -44,21 +45,23 @@ def open_store(address: str) -> Store:
     if address.startswith("sqlite:///"):
         from fhir_server.store.sqlite.store import SqliteStore
 
-        return SqliteStore(Path(address.removeprefix("sqlite:///")))
+        return SqliteStore(Path(address.removeprefix("sqlite:///")), extract=extract)
     raise InvalidRequest(f"The store {address!r} is not known; expected sqlite:///FILE or memory:.")
 
 
 def compose(settings: Settings, store: Store | None = None) -> Services:
     """The services of a server with these settings. The store is not opened yet."""
-    parameters = Parameters()
+    registry = Registry(settings.default_timezone, local_bases(settings))
+    if store is None:
+        store = open_store(settings.store, lambda resource: registry.current.extractor.extract(resource))
     return Services(
-        store=open_store(settings.store) if store is None else store,
+        store=store,
         validator=StructuralValidator(),
         terminology=LocalTerminology(),
-        parameters=parameters,
-        extractor=Extractor(parameters, zone=settings.default_timezone, local_bases=local_bases(settings)),
+        registry=registry,
         settings=settings,
         operations=operation_table(),
+        jobs=JobRunner({REINDEX: index_again}),
         started=now_microseconds(),
     )
 
@@ -71,13 +74,13 @@ def local_bases(settings: Settings) -> tuple[str, ...]:
 class Application:
     """The ASGI application: the FHIR door under /fhir, everything else by FastAPI, built when it is first asked for."""
 
-    def __init__(self, settings: Settings, services: Services) -> None:
+    def __init__(self, settings: Settings, services: Services, actor_of: ActorOf | None = None) -> None:
         self.settings = settings
         self.services = services
         self.metrics = Metrics()
         self.dispatch = Dispatch(services, answer_error)
         tell = RequestLog(settings.log_format).tell if settings.log_level in ("debug", "info") else None
-        self.door = FhirDoor(self.dispatch, settings, self.metrics, tell, PREFIX)
+        self.door = FhirDoor(self.dispatch, settings, self.metrics, tell, PREFIX, actor_of)
         self._web: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,18 +99,27 @@ class Application:
             self._web = create_web(self.services, self.metrics)
         return self._web
 
+    async def open(self) -> None:
+        """Make ready to answer: the store, what the server itself keeps in it, and the jobs that were not finished."""
+        await begin(self.services)
+        await publish_conformance(self.services)
+        await request_missing(self.services)
+        self.services.jobs.wake(self.services)
+
+    async def close(self) -> None:
+        await self.services.jobs.close()
+        await self.services.store.close()
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.services.store.open()
-            await publish_conformance(self.services)
+            await self.open()
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        sys.setswitchinterval(0.00002)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.services.store.close()
+        await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -115,16 +127,17 @@ def tune_interpreter() -> None:
     """Settings of the interpreter for a server: what is loaded now lives as long as the process.
 
     The collector leaves it alone from here on, and looks for cycles less often: a bundle makes ten thousand dicts and no
-    cycle. The writer thread gets the interpreter's lock within half a millisecond when the event loop is busy.
+    cycle.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(500_000, 20, 50)
-    sys.setswitchinterval(0.0005)
 
 
-def create_app(settings: Settings | None = None, store: Store | None = None) -> Application:
-    """The application for `settings` (by default from the OSLER_* variables)."""
+def create_app(
+    settings: Settings | None = None, store: Store | None = None, actor_of: ActorOf | None = None
+) -> Application:
+    """The application for `settings` (by default from the OSLER_* variables); `actor_of` says who makes a request."""
     settings = Settings() if settings is None else settings
     logging.captureWarnings(True)
-    return Application(settings, compose(settings, store))
+    return Application(settings, compose(settings, store), actor_of)

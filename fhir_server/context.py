@@ -10,13 +10,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from fhir_server.search.custom import Registry
 from fhir_server.search.extract import Extractor
 from fhir_server.search.parameters import Parameters
+from fhir_server.search.rewrite import Policy
 from fhir_server.settings import Settings
 from fhir_server.store.protocol import Store
 from profiles.validator import Validator
@@ -55,9 +57,15 @@ class TimeOrderedIds:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. Until access control is built there is one: the anonymous user of a loopback server."""
+    """Who asks. Until access control is built there is one: the anonymous user of a loopback server.
+
+    `policy` says which resources the actor may see, None that it is all of them; `administrator` that the actor may look
+    behind the scenes.
+    """
 
     id: str = "anonymous"
+    policy: Policy | None = None
+    administrator: bool = False
 
 
 class FhirRequest(Struct, frozen=True, gc=False):
@@ -132,22 +140,40 @@ class OperationCall:
     id: str | None = None
 
 
+class Jobs(Protocol):
+    """What carries out the jobs that are kept as Task resources."""
+
+    def wake(self, services: Services) -> None:
+        """See to the jobs that wait, in the background."""
+
+    async def close(self) -> None:
+        """Leave off, so that the jobs go on where they were when the next server starts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What interactions and operations stand on; composed in `fhir_server.app` alone.
 
     `clock` gives microseconds since 1970 UTC, `started` is its value at composition; `new_id` gives a fresh logical id;
-    `operations` is the one table of operations by
-    name.
+    `operations` is the one table of operations by name; `registry` holds the search parameters in force, which change
+    while the server runs: ask for `parameters` and `extractor` anew at each request.
     """
 
     store: Store
     validator: Validator
     terminology: Terminology
-    parameters: Parameters
-    extractor: Extractor
+    registry: Registry
     settings: Settings
     operations: Mapping[str, tuple[Operation, ...]]
+    jobs: Jobs
     started: int
     clock: Callable[[], int] = now_microseconds
     new_id: Callable[[], str] = field(default_factory=TimeOrderedIds)
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.registry.current.parameters
+
+    @property
+    def extractor(self) -> Extractor:
+        return self.registry.current.extractor

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
 from itertools import count
 from pathlib import Path
@@ -20,12 +20,17 @@ from fhir_server.app import compose
 from fhir_server.bulk.export import export_files, export_stream
 from fhir_server.bulk.files import Item, find_sources, read_items, total_size
 from fhir_server.bulk.imports import Loader, Stopped, Tally
+from fhir_server.bulk.jobs import do_at_once
+from fhir_server.bulk.reindexing import index_again, reindex_job
 from fhir_server.bulk.units import Refusal
 from fhir_server.console import MOST_SHOWN, complain, counts, load_progress, loaded, say, working
 from fhir_server.context import FhirRequest, Resource, Services
 from fhir_server.http.errors import answer_error
 from fhir_server.interactions.dispatch import Dispatch
+from fhir_server.interactions.indexing import begin
+from fhir_server.resources.job import Job
 from fhir_server.settings import Settings
+from fhir_server.store.protocol import Extract
 from profiles.ig import conformance_resources
 
 T = TypeVar("T")
@@ -36,7 +41,7 @@ def _with_store(settings: Settings, work: Callable[[Services], Awaitable[T]]) ->
 
     async def run() -> T:
         services = compose(settings)
-        await services.store.open()
+        await begin(services)
         try:
             return await work(services)
         finally:
@@ -242,9 +247,9 @@ def check(settings: Settings, *, quiet: bool = False) -> int:
     file = _file_of(settings)
     if not file.exists():
         raise Unavailable(f"There is no store at {file}.")
-    services = compose(settings)
+    extract = _extractor(settings, file)
     with working("checking", quiet=quiet) as progress:
-        report = check_file(file, services.extractor.extract, lambda r: claims_of(r, settings), progress)
+        report = check_file(file, extract, lambda r: claims_of(r, settings), progress)
     for problem in report.problems[:MOST_SHOWN]:
         say(f"wrong: {problem}")
     if report.count > MOST_SHOWN:
@@ -256,23 +261,36 @@ def check(settings: Settings, *, quiet: bool = False) -> int:
     return report.count
 
 
+def _extractor(settings: Settings, file: Path) -> Extract:
+    """Makes the entries by the search parameters that the store keeps; by those of R4 where it cannot be opened."""
+    from fhir_server.store.sqlite.connections import connect, translated
+    from fhir_server.store.sqlite.schema import planned
+
+    async def own(services: Services) -> Extract:
+        return services.extractor.extract
+
+    with suppress(Unavailable):
+        with translated(), closing(connect(file, busy_timeout=5.0)) as connection:
+            current = not planned(connection)
+        if current:
+            return _with_store(settings, own)
+    return compose(settings).extractor.extract
+
+
 def reindex(settings: Settings, *, quiet: bool = False) -> None:
     """Make the index anew; the server may work meanwhile."""
-    from fhir_server.store.sqlite.reindex import Reindexed
-    from fhir_server.store.sqlite.reindex import reindex as reindex_store
-    from fhir_server.store.sqlite.store import SqliteStore
-
     file = _file_of(settings)
     if not file.exists():
         raise Unavailable(f"There is no store at {file}.")
 
-    async def work(services: Services) -> Reindexed:
-        assert isinstance(services.store, SqliteStore)
+    async def work(services: Services) -> Job:
         with working("indexing", quiet=quiet) as progress:
-            return await reindex_store(services.store, services.extractor.extract, progress=progress)
+            return await do_at_once(
+                services, reindex_job(services), index_again, lambda job: progress(job.done)
+            )
 
-    done = _with_store(settings, work)
-    say(f"{done.resources:,} resources indexed, {done.changed:,} index entries changed")
+    job = _with_store(settings, work)
+    say(f"{job.done:,} resources indexed, {job.changed:,} index entries changed")
 
 
 def _file_of(settings: Settings) -> Path:

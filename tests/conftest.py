@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fhir_server.app import Application, create_app
+from fhir_server.interactions.indexing import begin
 from fhir_server.settings import Settings
 
 BASE = "http://osler.test/fhir"
@@ -31,7 +32,7 @@ class Client(httpx.AsyncClient):
 
 async def start(settings: Settings) -> Client:
     app = create_app(settings)
-    await app.services.store.open()
+    await begin(app.services)
     client = Client(
         transport=httpx.ASGITransport(app=app, raise_app_exceptions=True), base_url=BASE, timeout=30
     )
@@ -41,7 +42,7 @@ async def start(settings: Settings) -> Client:
 
 async def stop(client: Client) -> None:
     await client.aclose()
-    await client.app.services.store.close()
+    await client.app.close()
 
 
 StartServer = Callable[..., Awaitable[Client]]

@@ -10,9 +10,11 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from fhir_r4.definitions import is_resource_type
 from fhir_r4.errors import FhirError
-from fhir_server.context import FhirRequest, FhirResponse
+from fhir_server.context import Actor, FhirRequest, FhirResponse
 from fhir_server.http import binary
 from fhir_server.http.errors import answer_error
 from fhir_server.http.metrics import Metrics
@@ -22,13 +24,17 @@ from fhir_server.http.responses import LEAST_COMPRESSED, Send, body_bytes, compr
 from fhir_server.settings import Settings
 
 Dispatch = Callable[[FhirRequest], Awaitable[FhirResponse]]
+ActorOf = Callable[[FhirRequest], Actor]
 
 # method, route, status, seconds, request id
 Tell = Callable[[str, str, int, float, str], None]
 
 
 class FhirDoor:
-    """An ASGI application for every path under `prefix`; `tell` is told of every answered request."""
+    """An ASGI application for every path under `prefix`.
+
+    `tell` is told of every answered request; `actor_of` says who makes a request, None: nobody in particular.
+    """
 
     def __init__(
         self,
@@ -37,12 +43,14 @@ class FhirDoor:
         metrics: Metrics,
         tell: Tell | None = None,
         prefix: str = "/fhir",
+        actor_of: ActorOf | None = None,
     ) -> None:
         self.dispatch = dispatch
         self.settings = settings
         self.metrics = metrics
         self.prefix = prefix
         self.tell = tell
+        self.actor_of = actor_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -54,6 +62,8 @@ class FhirDoor:
                 scope, receive, prefix=self.prefix, base_url=settings.base_url, max_body=settings.max_body
             )
             request_id = request.request_id
+            if self.actor_of is not None:
+                request = replace(request, actor=self.actor_of(request))
             path = request.path
             is_binary = bool(path) and path[0] == "Binary"
             if is_binary and binary.wants_raw(request):

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fhir_r4.definitions import operation_definitions
 from fhir_server.context import Operation, Services
 from fhir_server.http.examples import EXAMPLES
 from fhir_server.http.json_schemas import PRIMITIVE_SCHEMAS, reference_to, schemas_of
@@ -23,6 +22,7 @@ from fhir_server.http.openapi_components import (
 )
 from fhir_server.http.openapi_interactions import INTERACTIONS, Interaction, parameter_components
 from fhir_server.interactions.capabilities import PATCH_FORMATS, software_version
+from profiles.ig import conformance_resources
 
 Json = dict[str, Any]
 
@@ -186,12 +186,12 @@ def _searches(services: Services, name: str) -> list[Json]:
         _ref(f"{'Resource' if 'Resource' in definition.base else name}-{code}")
         for code, definition in parameters.of(name).items()
         if parameters.searchable(name, code)
-    ]
+    ] + [_ref("Resource-_list")]
 
 
 def _add_operation(paths: dict[str, Json], prefix: str, operation: Operation) -> None:
     definition: Mapping[str, Any] = next(
-        (d for d in operation_definitions() if d["url"] == operation.definition), {}
+        r for r in conformance_resources([operation.definition]) if r["url"] == operation.definition
     )
     given = [p for p in definition.get("parameter", ()) if p["use"] == "in"]
     places: list[tuple[str, str, list[Json]]] = []

@@ -71,16 +71,28 @@ def error_responses() -> Json:
 
 def search_components(services: Services, types: Iterable[str]) -> Json:
     """The search parameters of `types` that can be searched."""
-    return {
-        f"{name}-{code}": _search_parameter(name, definition)
-        for name in types
-        for code, definition in services.parameters.of(name).items()
-        if services.parameters.searchable(name, code) and "Resource" not in definition.base
-    } | {
-        f"Resource-{code}": _search_parameter("Resource", definition)
-        for code, definition in services.parameters.of("Resource").items()
-        if services.parameters.searchable("Resource", code)
-    }
+    return (
+        {
+            f"{name}-{code}": _search_parameter(name, definition)
+            for name in types
+            for code, definition in services.parameters.of(name).items()
+            if services.parameters.searchable(name, code) and "Resource" not in definition.base
+        }
+        | {
+            f"Resource-{code}": _search_parameter("Resource", definition)
+            for code, definition in services.parameters.of("Resource").items()
+            if services.parameters.searchable("Resource", code)
+        }
+        | {
+            # R4 gives it no definition
+            "Resource-_list": {
+                "in": "query",
+                "name": "_list",
+                "description": "special: the resources in a List, by its id or a name such as `$current-problems`",
+                "schema": {"type": "string"},
+            }
+        }
+    )
 
 
 def _search_parameter(type: str, definition: SearchParameter) -> Json:

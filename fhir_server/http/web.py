@@ -30,6 +30,7 @@ from fhir_server.http.negotiation import JSON, content_encoding
 from fhir_server.http.openapi import DEFAULT_TYPES, openapi_document
 from fhir_server.http.responses import body_bytes, compress
 from fhir_server.interactions.capabilities import software_version
+from fhir_server.interactions.indexing import follow
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
@@ -53,7 +54,7 @@ class Pages:
     def __init__(self, services: Services, metrics: Metrics) -> None:
         self.services = services
         self.metrics = metrics
-        self._documents: dict[tuple[str, ...], bytes] = {}
+        self._documents: dict[tuple[tuple[str, ...], int], bytes] = {}
 
     async def landing(self, request: Request) -> Response:
         """What this is, where things are, and how many resources of each type are kept just now."""
@@ -94,12 +95,13 @@ class Pages:
             types = _types(request.query_params.get("types"))
         except FhirError as error:
             return _refusal(error)
-        body = self._documents.get(types)
+        key = types, (await follow(self.services)).sequence
+        body = self._documents.get(key)
         if body is None:
             body = encode(await asyncio.to_thread(openapi_document, self.services, types))
             if len(self._documents) > 8:
                 self._documents.clear()
-            self._documents[types] = body
+            self._documents[key] = body
         headers = {"Vary": "Accept-Encoding"}
         coding = content_encoding(request.headers.get("accept-encoding", ""))
         if coding is not None:

@@ -14,7 +14,9 @@ from fhir_r4.errors import InvalidParameter
 from fhir_r4.jsonio import encode
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirRequest, FhirResponse, Operation, Resource, Services
+from fhir_server.interactions.indexing import follow, refresh_pending
 from fhir_server.interactions.subsetting import subset_body
+from fhir_server.search.custom import InForce
 
 FORMATS = ("application/fhir+json", "application/fhir+xml", "json", "xml")
 PATCH_FORMATS = (
@@ -50,12 +52,16 @@ def software_version() -> str:
 
 
 class Capabilities:
-    """The statements of one server; made when they are first asked for and kept for each base address."""
+    """The statements of one server, kept for each base address as long as the same search parameters are in force."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, bool], bytes] = {}
+        self._made_for: InForce | None = None
 
     def body(self, services: Services, base: str, terminology: bool) -> bytes:
+        if self._made_for is not services.registry.current:
+            self._made = {}
+            self._made_for = services.registry.current
         key = (base, terminology)
         body = self._made.get(key)
         if body is None:
@@ -67,11 +73,14 @@ class Capabilities:
         return body
 
 
-def capabilities(request: FhirRequest, services: Services, statements: Capabilities) -> FhirResponse:
+async def capabilities(request: FhirRequest, services: Services, statements: Capabilities) -> FhirResponse:
     """Answer with the statement of the mode asked for. Raises InvalidParameter for an unknown mode."""
     mode = next((v for n, v in request.query if n == "mode"), "full")
     if mode not in ("full", "normative", "terminology"):
         raise InvalidParameter(f"mode is full, normative or terminology; found {mode[:40]!r}.", "mode")
+    await follow(services)
+    if services.registry.current.pending:
+        await refresh_pending(services)
     body = statements.body(services, request.base, mode == "terminology")
     return FhirResponse(200, body=subset_body(body, request.query))
 
@@ -159,11 +168,18 @@ def reverse_includes(services: Services) -> dict[str, list[str]]:
 
 
 def _search_params(services: Services, type: str) -> list[Resource]:
-    return [
-        {"name": code, "definition": parameter.url, "type": parameter.type}
-        for code, parameter in services.parameters.of(type).items()
-        if services.parameters.searchable(type, code)
+    rows: list[Resource] = []
+    for code, parameter in services.parameters.of(type).items():
+        if services.parameters.searchable(type, code):
+            row = {"name": code, "definition": parameter.url, "type": parameter.type}
+            if (type, code) in services.registry.current.pending:
+                row["documentation"] = "Not fully indexed: resources written before it came may be missing."
+            rows.append(row)
+    # R4 gives `_list` no definition
+    rows += [
+        {"name": code, "type": "special"} for code in services.parameters.special(type) if code == "_list"
     ]
+    return rows
 
 
 def _operations(services: Services, offered: Callable[[Operation], bool]) -> list[Resource]:

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl
 
-from fhir_r4.errors import InvalidParameter, InvalidRequest, MultipleMatches
+from fhir_r4.errors import InvalidParameter, InvalidRequest, MultipleMatches, NotSupported
 from fhir_server.context import FhirRequest, Services
+from fhir_server.interactions.indexing import follow, refresh_pending
+from fhir_server.interactions.stored_terminology import terminology_for
 from fhir_server.search.directives import RESULT_PARAMETERS
-from fhir_server.search.parse import parse_search
-from fhir_server.search.tree import Everything, Expression
+from fhir_server.search.parse import parse_search, terminology_addresses
+from fhir_server.search.rewrite import limited
+from fhir_server.search.tree import Everything, Expression, SearchQuery
+from fhir_server.search.usage import parameters_used
 from fhir_server.store.records import MatchesAre
 
 _ETAG = re.compile(r'^\s*(?:W/)?"([^"]*)"\s*$')
@@ -54,40 +58,71 @@ def if_modified_since(header: str) -> int:
         raise InvalidRequest(f"{header[:60]!r} is not an HTTP date.") from error
 
 
-def criteria_expression(
-    services: Services, type: str, pairs: Sequence[tuple[str, str]], base: str
+async def criteria_expression(
+    request: FhirRequest, services: Services, type: str, pairs: Sequence[tuple[str, str]]
 ) -> Expression:
-    """The expression of search criteria; result parameters such as _count are refused.
+    """The expression of search criteria, about what the actor may see; result parameters such as _count are refused.
 
     Raises InvalidRequest when there is no criterion: a conditional interaction on everything is always a mistake.
     """
+    base = request.base
     criteria = [(n, v) for n, v in pairs if n not in ("_format", "_pretty")]
     for name, _ in criteria:
         if name.partition(":")[0] in RESULT_PARAMETERS:
             raise InvalidParameter(
                 f"{name} says nothing about which {type} is meant; criteria take no such parameter.", name
             )
+    local_bases = (base,) if base else ()
+    asked = terminology_addresses((type,), criteria, services.parameters, local_bases)
     parsed = parse_search(
         (type,),
         criteria,
         parameters=services.parameters,
+        terminology=await terminology_for(request, services, asked) if asked else services.terminology,
         now=services.clock(),
         zone=services.settings.default_timezone,
-        local_bases=(base,) if base else (),
+        local_bases=local_bases,
     )
+    for issue in parsed.ignored:
+        raise InvalidParameter(issue.diagnostics, *issue.expression)
     if isinstance(parsed.query.where, Everything):
         raise InvalidRequest(f"A conditional interaction on {type} needs search criteria; none were given.")
-    return parsed.query.where
+    return limited(parsed.query.where, (type,), request.actor.policy)
 
 
 async def find_matches(
-    services: Services, type: str, criteria: str | Sequence[tuple[str, str]], base: str, limit: int = 2
+    request: FhirRequest,
+    services: Services,
+    type: str,
+    criteria: str | Sequence[tuple[str, str]],
+    limit: int = 2,
 ) -> Matches:
-    """The resources of `type` that match `criteria` (a query string or its pairs)."""
+    """The resources of `type` that match `criteria` (a query string or its pairs) and that the actor may see."""
+    await follow(services)
     pairs = parse_qsl(criteria.lstrip("?"), keep_blank_values=True) if isinstance(criteria, str) else criteria
-    where = criteria_expression(services, type, pairs, base)
+    where = await criteria_expression(request, services, type, pairs)
+    await _require_indexed(services, type, where)
     ids = await services.store.matching_ids(type, where, limit)
     return Matches(ids, MatchesAre(type, where, ids, limit))
+
+
+async def _require_indexed(services: Services, type: str, where: Expression) -> None:
+    """Refuse criteria that could miss a match, because resources are not indexed by a parameter defined here.
+
+    What a newer program indexes in another way (also told as incomplete to searches) is no reason to refuse writes.
+    Raises NotSupported.
+    """
+    in_force = services.registry.current
+    if not in_force.pending:
+        return
+    used = parameters_used(SearchQuery((type,), where), in_force.parameters)
+    custom = {key for key in used & in_force.pending if in_force.custom.changed(*key)}
+    left = custom & (await refresh_pending(services)).pending if custom else set()
+    for owner, code in sorted(left):
+        raise NotSupported(
+            f"The search parameter {code} of {owner} is not fully indexed, so a match could be missed; $reindex does it.",
+            code,
+        )
 
 
 def require_single(matches: Matches, type: str) -> str | None:

@@ -34,7 +34,7 @@ async def create(request: FhirRequest, services: Services, type: str) -> FhirRes
         return written(request, stored, 201, warnings)
 
     async def attempt() -> FhirResponse:
-        matches = await find_matches(services, type, criteria, request.base)
+        matches = await find_matches(request, services, type, criteria)
         existing = require_single(matches, type)
         if existing is None:
             (stored,), warnings = await commit(services, [op], [matches.precondition], [resource])

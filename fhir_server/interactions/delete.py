@@ -49,7 +49,7 @@ async def conditional_delete(request: FhirRequest, services: Services, type: str
     limit = 2 if single else MOST_DELETED + 1
 
     async def attempt() -> FhirResponse:
-        matches = await find_matches(services, type, request.query, request.base, limit)
+        matches = await find_matches(request, services, type, request.query, limit)
         if len(matches.ids) == limit:
             most = 1 if single else MOST_DELETED
             raise MultipleMatches(f"The criteria match more than {most} {type}; nothing was deleted.")

@@ -53,7 +53,7 @@ class Dispatch:
         method = request.method
         if path == ("metadata",):
             _allow(request, "GET", "HEAD")
-            return capabilities(request, self.services, self.statements)
+            return await capabilities(request, self.services, self.statements)
         if path == ("_history",):
             _allow(request, "GET", "HEAD")
             return await history(request, self.services)

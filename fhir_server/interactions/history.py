@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fhir_r4.errors import InvalidParameter, NotFound, UnknownParameter
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import FhirRequest, FhirResponse, Services
 from fhir_server.interactions.bundles import bundle, history_entry, query_string
 from fhir_server.interactions.subsetting import selection, subset_body
-from fhir_server.store.records import HistoryQuery
+from fhir_server.interactions.visibility import find_current, visible_versions
+from fhir_server.store.records import HistoryPage, HistoryQuery
 
 KNOWN = ("_since", "_at", "_count", "_cursor", "_format", "_pretty", "_summary", "_elements", "_sort")
 
@@ -51,14 +54,9 @@ async def history(
 ) -> FhirResponse:
     """A history Bundle, newest first. Raises NotFound for a resource that never was."""
     query = parse_history(request, services, type, id)
-    page = await services.store.history(query)
-    if (
-        type is not None
-        and id is not None
-        and page.total == 0
-        and await services.store.read(type, id) is None
-    ):
+    if type is not None and id is not None and await find_current(request, services, type, id) is None:
         raise NotFound(f"There is no {type}/{id} on this server.")
+    page = await _page(request, services, query)
     path = "/".join(p for p in (request.base, type, id, "_history") if p)
     pairs = [(n, v) for n, v in request.query if n != "_cursor"]
     links = [("self", _address(path, request.query)), ("first", _address(path, pairs))]
@@ -66,8 +64,21 @@ async def history(
         links.append(("next", _address(path, [*pairs, ("_cursor", page.next)])))
     subset = (lambda body: subset_body(body, request.query)) if selection(request.query) else None
     return bundle(
-        "history", links, [history_entry(request.base, v, subset) for v in page.versions], page.total
+        "history",
+        links,
+        [history_entry(request.base, v, subset) for v in page.versions],
+        page.total if request.actor.policy is None else None,
     )
+
+
+async def _page(request: FhirRequest, services: Services, query: HistoryQuery) -> HistoryPage:
+    """The page without what the actor may not see; pages of which nothing is left are passed over."""
+    while True:
+        page = await services.store.history(query)
+        versions = await visible_versions(request, services, page.versions)
+        if versions or page.next is None or request.actor.policy is None:
+            return replace(page, versions=versions)
+        query = replace(query, cursor=page.next)
 
 
 def _address(path: str, pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:

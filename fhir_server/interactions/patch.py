@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fhir_r4.errors import Gone, InvalidPatch, NotFound
+from fhir_r4.errors import InvalidPatch, NotFound
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import FhirRequest, FhirResponse, Resource, Services
 from fhir_server.interactions.answering import written
@@ -12,18 +12,9 @@ from fhir_server.interactions.conditional import find_matches, if_match, require
 from fhir_server.interactions.patching import apply_patch
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.update import stale_version
+from fhir_server.interactions.visibility import require_current
 from fhir_server.interactions.writing import commit, prepare
 from fhir_server.store.records import Precondition, Stored, VersionIs
-
-
-async def require_current(services: Services, type: str, id: str) -> Stored:
-    """The current version. Raises NotFound or Gone."""
-    current = await services.store.read(type, id)
-    if current is None:
-        raise NotFound(f"There is no {type}/{id} on this server.")
-    if current.deleted:
-        raise Gone(f"{type}/{id} was deleted.")
-    return current
 
 
 def patched(current: Stored, content_type: str, body: bytes) -> Resource:
@@ -44,7 +35,7 @@ async def conditional_patch(request: FhirRequest, services: Services, type: str)
     """Patch the one resource that the criteria find. Raises NotFound or MultipleMatches."""
 
     async def attempt() -> FhirResponse:
-        matches = await find_matches(services, type, request.query, request.base)
+        matches = await find_matches(request, services, type, request.query)
         id = require_single(matches, type)
         if id is None:
             raise NotFound(f"The criteria match no {type}.")
@@ -56,7 +47,7 @@ async def conditional_patch(request: FhirRequest, services: Services, type: str)
 async def _patch_once(
     request: FhirRequest, services: Services, type: str, id: str, preconditions: Sequence[Precondition]
 ) -> FhirResponse:
-    current = await require_current(services, type, id)
+    current = await require_current(request, services, type, id)
     expected = if_match(request)
     if expected is not None and expected != current.version:
         raise stale_version(VersionIs(type, id, expected), current.version)

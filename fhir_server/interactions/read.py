@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from fhir_r4.errors import Gone, NotFound
 from fhir_server.context import FhirRequest, FhirResponse, Services
 from fhir_server.interactions.conditional import if_modified_since, parse_etag
 from fhir_server.interactions.subsetting import subset_body
+from fhir_server.interactions.visibility import require_current
 from fhir_server.store.records import Stored
 
 
 async def read(request: FhirRequest, services: Services, type: str, id: str) -> FhirResponse:
     """Answer with the current version; 304 when the client has it already. Raises NotFound or Gone."""
-    stored = await services.store.read(type, id)
-    if stored is None:
-        raise NotFound(f"There is no {type}/{id} on this server.")
-    if stored.method == "DELETE":
-        raise Gone(f"{type}/{id} was deleted.", headers={"ETag": f'W/"{stored.version}"'})
+    stored = await require_current(request, services, type, id)
     headers = request.headers
     if ("if-none-match" in headers or "if-modified-since" in headers) and is_unchanged(request, stored):
         return FhirResponse(304, version=stored.version, updated=stored.updated)

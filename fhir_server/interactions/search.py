@@ -10,10 +10,14 @@ from fhir_r4.errors import InvalidRequest, Issue, NotSupported
 from fhir_server.context import FhirRequest, FhirResponse, Services
 from fhir_server.interactions.answering import preference
 from fhir_server.interactions.bundles import bundle, outcome_entry, query_string, search_entry
+from fhir_server.interactions.explain import explain_asked, explained, require_administrator
+from fhir_server.interactions.indexing import follow, incomplete
+from fhir_server.interactions.stored_terminology import terminology_for
 from fhir_server.interactions.subsetting import selection, subset_body
 from fhir_server.search.parameters import compartment
-from fhir_server.search.parse import ParsedSearch, parse_search
-from fhir_server.search.tree import And, Expression, SearchQuery
+from fhir_server.search.parse import ParsedSearch, parse_search, terminology_addresses
+from fhir_server.search.rewrite import apply_policy
+from fhir_server.search.tree import Expression, SearchQuery, all_of
 from fhir_server.store.records import Page
 
 
@@ -38,24 +42,35 @@ async def search(
     within: Expression | None = None,
 ) -> FhirResponse:
     """A searchset of `types` (empty: all). `within` is ANDed into the question (compartments); `path` is for the links."""
+    in_force = await follow(services)
+    explaining, pairs = explain_asked(pairs)
+    if explaining:
+        require_administrator(request, services)
     settings = services.settings
+    local_bases = (request.base,)
+    asked = terminology_addresses(types, pairs, in_force.parameters, local_bases)
     parsed = parse_search(
         tuple(types),
         pairs,
-        parameters=services.parameters,
+        parameters=in_force.parameters,
         handling=preference(request, "handling") or "strict",
         now=services.clock(),
         zone=settings.default_timezone,
-        local_bases=(request.base,),
+        local_bases=local_bases,
         default_count=settings.default_page,
         max_count=settings.max_page,
         max_included=settings.max_included,
+        terminology=await terminology_for(request, services, asked) if asked else services.terminology,
     )
     query = parsed.query
     if within is not None:
-        query = replace(query, where=And((within, query.where)))
+        query = replace(query, where=all_of([within, query.where]))
+    issues = [*parsed.ignored, *await incomplete(services, query)]
+    query = apply_policy(query, request.actor.policy)
+    if explaining:
+        return explained(query, await services.store.explain(query), issues)
     page = await services.store.search(query)
-    return _searchset(request, pairs, parsed, query, page, path)
+    return _searchset(request, pairs, parsed, query, page, path, issues)
 
 
 def _searchset(
@@ -65,12 +80,12 @@ def _searchset(
     query: SearchQuery,
     page: Page,
     path: str,
+    issues: list[Issue],
 ) -> FhirResponse:
     base = request.base
     subset = (lambda body: subset_body(body, pairs)) if selection(pairs) else None
     entries = [search_entry(base, s, "match", subset) for s in page.matches]
     entries += [search_entry(base, s, "include", subset) for s in page.included]
-    issues = list(parsed.ignored)
     if page.included_truncated:
         issues.append(
             Issue(
@@ -79,11 +94,18 @@ def _searchset(
         )
     if page.total_estimated:
         issues.append(Issue("information", "informational", "The total is an estimate."))
+    if page.unstable:
+        told = "So much was written since the first page that a resource may be on two pages, or on none."
+        issues.append(Issue("warning", "incomplete", told))
     if issues:
         entries.append(outcome_entry(issues))
     address = f"{base}/{path}" if path else base
     first = [(n, v) for n, v in parsed.applied if n != "_cursor"]
     links = [("self", _address(address, parsed.applied)), ("first", _address(address, first))]
+    if page.previous is not None:
+        back = _address(address, [*first, ("_cursor", page.previous)])
+        # R4 calls it `previous`, IANA and later versions `prev`
+        links += [("previous", back), ("prev", back)]
     if page.next is not None:
         links.append(("next", _address(address, [*first, ("_cursor", page.next)])))
     return bundle("searchset", links, entries, page.total)

@@ -27,10 +27,11 @@ from fhir_server.interactions.answering import location_of, outcome, preference
 from fhir_server.interactions.batch import Dispatch, bundle_entries, entry_request, response_entry
 from fhir_server.interactions.conditional import find_matches, if_match, require_single
 from fhir_server.interactions.delete import MOST_DELETED
-from fhir_server.interactions.patch import patched, require_current
+from fhir_server.interactions.patch import patched
 from fhir_server.interactions.references import Linker, references
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.update import stale_version, version_preconditions
+from fhir_server.interactions.visibility import require_current
 from fhir_server.interactions.writing import commit, deletion, prepare
 from fhir_server.store.protocol import Stale
 from fhir_server.store.records import Method, Precondition, Stored, VersionIs, WriteOp
@@ -130,7 +131,7 @@ async def _write(services: Services, entries: list[Entry], outer: FhirRequest) -
         await _locate(services, entry, plan)
     _refuse_repeated(entries)
     if may_have_conditional_references(outer):
-        await _resolve_conditional_references(services, entries, plan, outer.base)
+        await _resolve_conditional_references(services, entries, plan)
     linker = Linker(plan.addresses)
     for entry in entries:
         try:
@@ -169,7 +170,7 @@ async def _locate(services: Services, entry: Entry, plan: Plan) -> None:
         elif request.method == "POST":
             await _locate_create(services, entry, plan, type)
         elif request.method == "DELETE":
-            matches = await find_matches(services, type, request.query, request.base, MOST_DELETED + 1)
+            matches = await find_matches(request, services, type, request.query, MOST_DELETED + 1)
             most = 1 if services.settings.conditional_delete == "single" else MOST_DELETED
             if len(matches.ids) > most:
                 raise MultipleMatches(f"The criteria match more than {most} {type}; nothing was deleted.")
@@ -192,7 +193,7 @@ async def _locate(services: Services, entry: Entry, plan: Plan) -> None:
 async def _locate_create(services: Services, entry: Entry, plan: Plan, type: str) -> None:
     criteria = entry.request.headers.get("if-none-exist")
     if criteria is not None:
-        matches = await find_matches(services, type, criteria, entry.request.base)
+        matches = await find_matches(entry.request, services, type, criteria)
         plan.preconditions.append(matches.precondition)
         found = require_single(matches, type)
         if found is not None:
@@ -206,7 +207,7 @@ async def _locate_create(services: Services, entry: Entry, plan: Plan, type: str
 
 async def _locate_conditional(services: Services, entry: Entry, plan: Plan, type: str) -> None:
     request = entry.request
-    matches = await find_matches(services, type, request.query, request.base)
+    matches = await find_matches(request, services, type, request.query)
     plan.preconditions.append(matches.precondition)
     found = require_single(matches, type)
     if request.method == "PATCH":
@@ -248,9 +249,7 @@ def may_have_conditional_references(request: FhirRequest) -> bool:
     return _CONDITIONAL_REFERENCE.search(body) is not None
 
 
-async def _resolve_conditional_references(
-    services: Services, entries: Sequence[Entry], plan: Plan, base: str
-) -> None:
+async def _resolve_conditional_references(services: Services, entries: Sequence[Entry], plan: Plan) -> None:
     """`Patient?identifier=x` in a reference becomes the address of the one resource that it finds."""
     for entry in entries:
         if entry.request.resource is None:
@@ -260,7 +259,7 @@ async def _resolve_conditional_references(
             if not question or reference in plan.addresses or not is_resource_type(type):
                 continue
             try:
-                matches = await find_matches(services, type, criteria, base)
+                matches = await find_matches(entry.request, services, type, criteria)
                 found = require_single(matches, type)
                 if found is None:
                     raise PreconditionFailed(
@@ -283,7 +282,7 @@ async def _prepare(services: Services, entry: Entry, plan: Plan, linker: Linker)
     if entry.found is not None:
         return
     if request.method == "PATCH":
-        current = await require_current(services, *entry.target)
+        current = await require_current(request, services, *entry.target)
         plan.preconditions.append(VersionIs(*entry.target, current.version))
         entry.resource = patched(current, request.content_type, request.body)
         entry.ops = [prepare(services, "PATCH", linker.link(entry.resource), entry.target[1])]

@@ -68,7 +68,7 @@ async def conditional_update(request: FhirRequest, services: Services, type: str
     resource = require_resource(request, type)
 
     async def attempt() -> FhirResponse:
-        matches = await find_matches(services, type, request.query, request.base)
+        matches = await find_matches(request, services, type, request.query)
         found = require_single(matches, type)
         id = resource.get("id")
         if found is not None and id is not None and id != found:

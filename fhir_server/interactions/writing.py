@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from fhir_r4.errors import Conflict, InvalidResource, Issue
-from fhir_r4.jsonio import encode
+from fhir_r4.jsonio import decode_object, encode
 from fhir_server.context import Resource, Services
+from fhir_server.interactions.indexing import SEARCH_PARAMETER, follow, newest
 from fhir_server.interactions.integrity import integrity_problems
 from fhir_server.resources.claims import claims_of
 from fhir_server.resources.rules import check_rules
+from fhir_server.search.custom import InForce
 from fhir_server.search.entries import Entries
-from fhir_server.store.protocol import ClaimRefused
+from fhir_server.store.protocol import ClaimRefused, Stale
 from fhir_server.store.records import Body, Method, Precondition, Stored, WriteOp
 
 SERVER_META = frozenset({"versionId", "lastUpdated"})
@@ -43,15 +47,17 @@ def prepare(
             raise InvalidResource(problems[0].diagnostics, issues=problems)
     if resource.get("id") != id:
         resource = {**resource, "id": id}
-    check_rules(resource)
+    check_rules(resource, services)
+    in_force = services.registry.current
     return WriteOp(
         method=method,
         type=resource["resourceType"],
         id=id,
         body=body_of(resource),
-        entries=services.extractor.extract(resource),
+        entries=in_force.extractor.extract(resource),
         claims=claims_of(resource, services.settings),
         fresh=fresh,
+        parameters=in_force.sequence,
     )
 
 
@@ -90,9 +96,37 @@ async def commit(
         warnings, more = await integrity_problems(services, ops, resources)
         preconditions = (*preconditions, *more)
     try:
-        return await services.store.transact(ops, preconditions), warnings
+        versions = await _transact(services, ops, preconditions)
     except ClaimRefused as refused:
         raise _conflict(refused, ops[refused.op]) from refused
+    if any(op.type == SEARCH_PARAMETER for op in ops):
+        await follow(services)
+    return versions, warnings
+
+
+async def _transact(
+    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition]
+) -> tuple[Stored, ...]:
+    """Write with the entries of the search parameters that are in force when it is committed."""
+    if all(op.body is None for op in ops):
+        return await services.store.transact(ops, preconditions)
+    in_force = services.registry.current
+    while True:
+        ops = [_indexed_by(in_force, op) for op in ops]
+        condition = newest(in_force)
+        try:
+            return await services.store.transact(ops, (condition, *preconditions))
+        except Stale as stale:
+            if stale.precondition != condition:
+                raise
+            in_force = await follow(services)
+
+
+def _indexed_by(in_force: InForce, op: WriteOp) -> WriteOp:
+    if op.body is None or op.parameters == in_force.sequence:
+        return op
+    resource = decode_object(op.body.before + b'"versionId":"0"' + op.body.after)
+    return replace(op, entries=in_force.extractor.extract(resource), parameters=in_force.sequence)
 
 
 def _conflict(refused: ClaimRefused, op: WriteOp) -> Conflict:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from fhir_server.context import Operation
 from fhir_server.operations.everything import everything
+from fhir_server.operations.reindex import reindex
+from fhir_server.operations.search_parameters import status
 from fhir_server.operations.terminology import expand, lookup, subsumes, validate_code
 from fhir_server.operations.validate import validate
 
 R4 = "http://hl7.org/fhir/OperationDefinition/"
+OSLER = "https://osler.health/fhir/OperationDefinition/"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("validate", R4 + "Resource-validate", validate, type=True, instance=True),
@@ -35,6 +38,23 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "subsumes", R4 + "CodeSystem-subsumes", subsumes, type=True, instance=True, types=("CodeSystem",)
+    ),
+    Operation(
+        "reindex",
+        OSLER + "reindex",
+        reindex,
+        system=True,
+        instance=True,
+        types=("SearchParameter",),
+        affects_state=True,
+    ),
+    Operation(
+        "status",
+        OSLER + "SearchParameter-status",
+        status,
+        type=True,
+        instance=True,
+        types=("SearchParameter",),
     ),
 )
 

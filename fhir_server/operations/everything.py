@@ -11,8 +11,10 @@ from fhir_r4.errors import InvalidParameter, Issue
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import FhirResponse, OperationCall, Services
 from fhir_server.interactions.bundles import bundle, outcome_entry, query_string, search_entry
-from fhir_server.interactions.patch import require_current
+from fhir_server.interactions.indexing import follow, incomplete
+from fhir_server.interactions.visibility import require_current
 from fhir_server.operations.parameters import refuse_unknown, single, values
+from fhir_server.search.rewrite import apply_policy
 from fhir_server.search.tree import (
     And,
     DateIs,
@@ -44,7 +46,7 @@ async def everything(call: OperationCall, services: Services) -> FhirResponse:
     assert call.type is not None
     assert call.id is not None
     refuse_unknown(call.parameters, KNOWN)
-    current = await require_current(services, call.type, call.id)
+    current = await require_current(call.request, services, call.type, call.id)
     types = _types(call)
     count, cursor = _count(call, services), single(call.parameters, "_cursor")
     members = tuple(t for t in compartments()[call.type] if t != call.type and (not types or t in types))
@@ -56,24 +58,25 @@ async def everything(call: OperationCall, services: Services) -> FhirResponse:
         includes=tuple(Include("*", None, t) for t in SHARED if not types or t in types),
         include_limit=MOST,
     )
-    page = await services.store.search(query)
+    await follow(services)
+    issues = await incomplete(services, query)
+    page = await services.store.search(apply_policy(query, call.request.actor.policy))
     base = call.request.base
     entries = [search_entry(base, s, "match") for s in page.matches]
     if cursor is None and (not types or call.type in types):
         entries.insert(0, search_entry(base, current, "match"))
     entries += [search_entry(base, s, "include") for s in page.included]
+    shown = len(entries)
     if page.included_truncated or (count is None and page.next is not None):
-        entries.append(
-            outcome_entry(
-                [Issue("warning", "incomplete", f"More than {MOST} resources; use _count to page.")]
-            )
-        )
+        issues.append(Issue("warning", "incomplete", f"More than {MOST} resources; use _count to page."))
+    if issues:
+        entries.append(outcome_entry(issues))
     address = f"{base}/{call.type}/{call.id}/$everything"
     pairs = [(n, v) for n, v in call.request.query if n != "_cursor"]
     links = [("self", _link(address, list(call.request.query)))]
     if count is not None and page.next is not None:
         links.append(("next", _link(address, [*pairs, ("_cursor", page.next)])))
-    total = len(entries) if len(links) == 1 and cursor is None and not page.included_truncated else None
+    total = shown if len(links) == 1 and cursor is None and not page.included_truncated else None
     return bundle("searchset", links, entries, total)
 
 

@@ -8,7 +8,7 @@ from fhir_r4.errors import InvalidRequest, Issue
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.answering import information, outcome
-from fhir_server.interactions.patch import require_current
+from fhir_server.interactions.visibility import require_current
 from fhir_server.operations.parameters import single, values
 
 MODES = ("create", "update", "delete", "profile")
@@ -27,7 +27,7 @@ async def validate(call: OperationCall, services: Services) -> FhirResponse:
     if mode == "delete":
         return FhirResponse(200, resource=outcome([information("The resource may be deleted.")]))
     if resource is None and call.type is not None and call.id is not None:
-        resource = decode_object((await require_current(services, call.type, call.id)).body)
+        resource = decode_object((await require_current(call.request, services, call.type, call.id)).body)
     if not isinstance(resource, dict):
         raise InvalidRequest("The parameter resource is needed: what is to be validated?", "resource")
     issues = [*_address_problems(call, resource, mode), *services.validator.validate(resource, profiles)]

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fhir_server.resources.search_parameter import parameter_claims
 from fhir_server.settings import Settings
 from fhir_server.store.records import Claim
 
 
 def claims_of(resource: Mapping[str, Any], settings: Settings) -> tuple[Claim, ...]:
     """All claims of `resource`."""
+    if resource["resourceType"] == "SearchParameter":
+        return parameter_claims(resource)
     if not settings.unique_identifiers:
         return ()
     return identifier_claims(resource, settings.unique_identifiers)

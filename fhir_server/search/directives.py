@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 from fhir_r4.definitions import is_resource_type
 from fhir_r4.errors import InvalidParameter, Issue, NotSupported, UnknownParameter
 from fhir_server.search.criteria import require_parameter
-from fhir_server.search.parameters import Parameters
+from fhir_server.search.parameters import SPECIAL_PARAMETERS, Parameters
 from fhir_server.search.tree import Expression, Include, SearchQuery, SortKey
 
 RESULT_PARAMETERS = (
@@ -29,6 +29,8 @@ RESULT_PARAMETERS = (
     "_pretty",
 )
 
+# the second is the name that R3 has for it
+ITERATE = ("iterate", "recurse")
 SUMMARIES = ("true", "text", "data", "count", "false")
 Total = Literal["none", "estimate", "accurate"]
 
@@ -118,14 +120,18 @@ class Directives:
         if ":" in code or "." in code:
             raise NotSupported(f"_sort={key[:80]}: only the parameters of the type itself can sort.", "_sort")
         definition = require_parameter(self._parameters, self._types, code)
+        if definition.type in ("composite", "special") or code in SPECIAL_PARAMETERS:
+            raise NotSupported(f"_sort={key[:80]}: {code} gives no order.", "_sort")
         return SortKey(code, definition.type, key.startswith("-"))
 
     def _include(self, name: str, reverse: bool, modifier: str, value: str) -> None:
-        if modifier not in ("", "iterate"):
+        if modifier not in ("", *ITERATE):
             raise UnknownParameter(f"{name}: the only modifier of an include is :iterate.", name)
-        iterate = modifier == "iterate"
+        iterate = modifier in ITERATE
         if value == "*":
-            self._include_everything(name, reverse, iterate)
+            # what is found has one of the types that are searched
+            sources = ("*",) if reverse or iterate or not self._types else self._types
+            self._includes.extend(Include(source, None, None, reverse, iterate) for source in sources)
             return
         source, _, rest = value.partition(":")
         code, _, target = rest.partition(":")
@@ -142,11 +148,6 @@ class Directives:
         self._includes.append(
             Include(source, None if code == "*" else code, target or None, reverse, iterate)
         )
-
-    def _include_everything(self, name: str, reverse: bool, iterate: bool) -> None:
-        if reverse or iterate or not self._types:
-            raise NotSupported(f"{name}=* is not supported here; name the type: {name}=Type:*.", name)
-        self._includes.extend(Include(type, None) for type in self._types)
 
     def _check_include(
         self, name: str, source: str, code: str, target: str, reverse: bool, iterate: bool

@@ -1,19 +1,22 @@
 """A resource to its index entries, by Python that is generated for each resource type from its search parameters.
 
 Source: https://hl7.org/fhir/R4/search.html. The paths of all parameters of a type are merged into one tree, so that every
-member of the JSON is looked at once, and the tree is written out as one function: nested `dict.get` and `for`. What the
-values leave behind is in `rules`. The resource must be structurally valid. An invariant to keep: the entries are those that
-`paths.follow` and the rules give parameter by parameter.
+member of the JSON is looked at once and every value is read once however many parameters it is for; the tree is written
+out as one function: nested `dict.get` and `for`. What the values leave behind is in `rules`. The resource must be
+structurally valid. An invariant to keep: the entries are those that `paths.follow` and the rules give parameter by parameter.
+
+A composite parameter has its components gathered while the walk is inside of its element, and is put together when the walk
+leaves it; what it needs from the rest of the resource (`%resource`) is there at the end of the walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fhir_server.search.entries import Entries
-from fhir_server.search.parameters import Parameters
+from fhir_server.search.parameters import Parameters, Part, value_type
 from fhir_server.search.paths import (
     Condition,
     Equals,
@@ -22,11 +25,13 @@ from fhir_server.search.paths import (
     IsType,
     Item,
     Member,
+    Path,
     RefersToType,
     Step,
     is_reference_to,
 )
-from fhir_server.search.rules import RULES, Rule, Rules
+from fhir_server.search.rule_table import ENTRY_KINDS, RULES, Leaves
+from fhir_server.search.rules import Rules
 
 Indexer = Callable[[dict[str, Any], Entries], None]
 
@@ -45,7 +50,7 @@ class Extractor:
         indexer = self._indexers.get(type)
         if indexer is None:
             indexer = self._indexers[type] = _indexer(self._parameters, self._rules, type)
-        entries = Entries()
+        entries = Entries([], [], [], [], [], [], [], [], [])
         indexer(resource, entries)
         if len(entries.tokens) > 1:
             entries.tokens = list(dict.fromkeys(entries.tokens))
@@ -61,36 +66,107 @@ class Extractor:
             entries.references = list(dict.fromkeys(entries.references))
         if len(entries.uris) > 1:
             entries.uris = list(dict.fromkeys(entries.uris))
+        if len(entries.composites) > 1:
+            entries.composites = list(dict.fromkeys(entries.composites))
         return entries
 
     def source(self, type: str) -> str:
         """The generated Python for a type, to be read when a parameter does not find what it should."""
-        return _Writer(self._rules).write(_tree(self._parameters, type))
+        return _Writer(self._rules).write(_Plan(self._parameters, type))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathering:
+    """The values of one component of the composites at one element; `name` is the variable that holds them.
+
+    Quantities in canonical units are gathered apart, so that a composite has entries of either form.
+    """
+
+    name: str
+    kind: str
+    whole: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, f"{self.name}_ucum") if self.kind == "quantity" else (self.name,)
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """What is indexed at a place: the values of a type for parameters of one kind, and for components."""
+
+    codes: list[str] = field(default_factory=list)
+    gatherings: list[_Gathering] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Composing:
+    """Composites of the same components at one element: the variables of their components, in order."""
+
+    gatherings: tuple[_Gathering, ...]
+    codes: list[str]
+
+    @property
+    def late(self) -> bool:
+        """Whether a component comes from anywhere in the resource."""
+        return any(gathering.whole for gathering in self.gatherings)
 
 
 @dataclass(slots=True)
 class _Node:
-    """A place in the JSON: what comes after it, and what is indexed there: (parameter, rule, condition or None)."""
+    """A place in the JSON: what comes after it, what is indexed there, and the composites whose element it is."""
 
     after: dict[Step, _Node] = field(default_factory=dict)
-    leaves: list[tuple[str, Rule, Condition | None]] = field(default_factory=list)
+    # (kind of parameter, type of the values, condition that is indexed in their place) -> what it is for
+    leaves: dict[tuple[str, str, Condition | None], _Leaf] = field(default_factory=dict)
+    gathered: dict[Part, _Gathering] = field(default_factory=dict)
+    composites: dict[tuple[Part, ...], _Composing] = field(default_factory=dict)
+
+    def at(self, steps: Sequence[Step]) -> _Node:
+        node = self
+        for step in steps:
+            node = node.after.setdefault(step, _Node())
+        return node
+
+    def leaf(self, kind: str, path: Path) -> _Leaf:
+        node = self.at(path.steps)
+        return node.leaves.setdefault((kind, value_type(path), path.truth), _Leaf())
 
 
-def _tree(parameters: Parameters, type: str) -> _Node:
-    root = _Node()
-    for compiled in parameters.compiled(type):
-        rules = RULES[compiled.definition.type]
-        for path in compiled.paths:
-            node = root
-            for step in path.steps:
-                node = node.after.setdefault(step, _Node())
-            node.leaves.append((compiled.definition.code, rules[path.type], path.truth))
-    return root
+class _Plan:
+    """The tree of all that is indexed of a type."""
+
+    def __init__(self, parameters: Parameters, type: str) -> None:
+        self.root = _Node()
+        self._count = 0
+        for compiled in parameters.compiled(type):
+            if compiled.definition.type == "composite":
+                for path, parts in zip(compiled.paths, compiled.parts, strict=True):
+                    self._compose(compiled.definition.code, parts, self.root.at(path.steps))
+            else:
+                for path in compiled.paths:
+                    self.root.leaf(compiled.definition.type, path).codes.append(compiled.definition.code)
+
+    def _compose(self, code: str, parts: tuple[Part, ...], element: _Node) -> None:
+        found = element.composites.get(parts)
+        if found is None:
+            gatherings = tuple(self._gathering(self.root if part.whole else element, part) for part in parts)
+            found = element.composites[parts] = _Composing(gatherings, [])
+        found.codes.append(code)
+
+    def _gathering(self, element: _Node, part: Part) -> _Gathering:
+        found = element.gathered.get(part)
+        if found is None:
+            self._count += 1
+            found = element.gathered[part] = _Gathering(f"part{self._count}", part.kind, part.whole)
+            for path in part.paths:
+                element.leaf(part.kind, path).gatherings.append(found)
+        return found
 
 
 def _indexer(parameters: Parameters, rules: Rules, type: str) -> Indexer:
     writer = _Writer(rules)
-    source = writer.write(_tree(parameters, type))
+    source = writer.write(_Plan(parameters, type))
     names = writer.names
     exec(compile(source, f"<search parameters of {type}>", "exec"), names)  # noqa: S102 - made from definitions alone
     indexer: Indexer = names["index"]
@@ -98,7 +174,7 @@ def _indexer(parameters: Parameters, rules: Rules, type: str) -> Indexer:
 
 
 class _Writer:
-    """Writes a tree of places as the source of a function; `names` are the objects that the source speaks of."""
+    """Writes a plan as the source of a function; `names` are the objects that the source speaks of."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -106,12 +182,16 @@ class _Writer:
         self._count = 0
         self.names: dict[str, Any] = {"is_reference_to": is_reference_to}
         self._named: dict[Any, str] = {}
+        self._kinds: set[str] = set()
+        self._at_begin: list[str] = []
+        self._at_end: list[str] = []
 
-    def write(self, root: _Node) -> str:
-        self._lines = ["def index(resource, entries):"]
-        self._node(root, "resource", 1)
-        self._line(1, "return None")
-        return "\n".join(self._lines) + "\n"
+    def write(self, plan: _Plan) -> str:
+        self._lines = []
+        self._node(plan.root, "resource", 1)
+        adders = [f"    add_{kind} = entries.{ENTRY_KINDS[kind][0]}.append" for kind in sorted(self._kinds)]
+        begin = ["def index(resource, entries):", *adders, *self._at_begin]
+        return "\n".join([*begin, *self._lines, *self._at_end, "    return None", ""])
 
     def _line(self, depth: int, text: str) -> None:
         self._lines.append("    " * depth + text)
@@ -127,17 +207,59 @@ class _Writer:
             self.names[name] = value
         return name
 
-    def _rule(self, rule: Rule) -> str:
-        name = self._object(rule, "rule")
-        self.names[name] = rule.__get__(self._rules)
+    def _rule(self, leaves: Leaves) -> str:
+        name = self._object(leaves.rule, "rule")
+        self.names[name] = leaves.rule.__get__(self._rules)
         return name
 
     def _node(self, node: _Node, value: str, depth: int) -> None:
-        for code, rule, truth in node.leaves:
+        self._begin_composites(node, depth)
+        for (kind, type, truth), leaf in node.leaves.items():
             found = value if truth is None else f"{self._object(truth, 'truth')}({value})"
-            self._line(depth, f"{self._rule(rule)}(entries, {code!r}, {found})")
+            for leaves in RULES[kind][type]:
+                self._leave(leaves, leaf, found, depth)
         for step, after in node.after.items():
             self._step(step, after, value, depth)
+        self._end_composites(node, depth)
+
+    def _leave(self, leaves: Leaves, leaf: _Leaf, value: str, depth: int) -> None:
+        """Add what a value leaves to the entries and to the components that are being gathered."""
+        members = ", ".join("abcde"[: ENTRY_KINDS[leaves.kind][1]])
+        lines = [f"add_{leaves.kind}(({code + leaves.suffix!r}, {members}))" for code in leaf.codes]
+        if leaf.codes:
+            self._kinds.add(leaves.kind)
+        if leaves.suffix in ("", ":ucum"):
+            name = leaves.suffix.replace(":", "_")
+            lines += [f"{g.name}{name}.append(({leaves.kind!r}, {members}))" for g in leaf.gatherings]
+        if not lines:
+            return
+        if leaves.needs:
+            self._line(depth, f"if {value}.get({leaves.needs!r}) is not None:")
+            depth += 1
+        self._line(
+            depth, f"for {members}{',' if len(members) == 1 else ''} in {self._rule(leaves)}({value}):"
+        )
+        for line in lines:
+            self._line(depth + 1, line)
+
+    def _begin_composites(self, node: _Node, depth: int) -> None:
+        for gathering in node.gathered.values():
+            for name in gathering.names:
+                self._line(depth, f"{name} = []")
+        for composing in node.composites.values():
+            if composing.late:
+                self._at_begin.append(f"    {_late(composing)} = []")
+
+    def _end_composites(self, node: _Node, depth: int) -> None:
+        for composing in node.composites.values():
+            self._kinds.add("composite")
+            if composing.late:
+                own = [name for g in composing.gatherings if not g.whole for name in g.names]
+                self._line(depth, f"{_late(composing)}.append(({', '.join(own)},))")
+                self._at_end.append(f"    for {', '.join(own)}, in {_late(composing)}:")
+                self._at_end += [f"    {line}" for line in _combining(composing, depth=1)]
+            else:
+                self._lines += _combining(composing, depth)
 
     def _step(self, step: Step, after: _Node, value: str, depth: int) -> None:
         match step:
@@ -166,8 +288,9 @@ class _Writer:
                 self._line(depth + 2, f"{item} = {found}[{step.position}]")
                 self._line(depth + 2, f"if {item} is not None:")
                 self._node(node, item, depth + 3)
-        rest = _Node({s: n for s, n in after.after.items() if not isinstance(s, Item)}, after.leaves)
-        if rest.after or rest.leaves:
+        others: dict[Step, _Node] = {s: n for s, n in after.after.items() if not isinstance(s, Item)}
+        rest = replace(after, after=others)
+        if rest.after or rest.leaves or rest.composites:
             item = self._fresh()
             self._line(depth + 1, f"for {item} in {found}:")
             self._line(depth + 2, f"if {item} is not None:")
@@ -185,3 +308,31 @@ class _Writer:
                 return f"{self._object(condition, 'holds')}({value})"
             case _:
                 raise AssertionError(step)
+
+
+def _late(composing: _Composing) -> str:
+    """The variable that keeps what an element gives until the whole resource has been walked through."""
+    return "late_" + "_".join(gathering.name for gathering in composing.gatherings)
+
+
+def _combining(composing: _Composing, depth: int) -> list[str]:
+    """The source that adds each combination of the values of the components, also of those in canonical units."""
+    written = [gathering.name for gathering in composing.gatherings]
+    lines = _loops(written, composing.codes, depth)
+    units = [g.names[1] for g in composing.gatherings if len(g.names) == 2]
+    if units:
+        canonical = [
+            f"({g.names[1]} or {g.name})" if len(g.names) == 2 else g.name for g in composing.gatherings
+        ]
+        lines.append("    " * depth + f"if {' or '.join(units)}:")
+        lines += _loops(canonical, [f"{code}:ucum" for code in composing.codes], depth + 1)
+    return lines
+
+
+def _loops(parts: Sequence[str], codes: Sequence[str], depth: int) -> list[str]:
+    # outside goes the last component: most often it is the one that is not there
+    order = list(enumerate(parts))[::-1]
+    lines = ["    " * (depth + n) + f"for c{i} in {part}:" for n, (i, part) in enumerate(order)]
+    inside = "    " * (depth + len(parts))
+    lines.append(f"{inside}one = ({', '.join(f'c{i}' for i in range(len(parts)))},)")
+    return lines + [f"{inside}add_composite(({code!r}, one))" for code in codes]

@@ -5,55 +5,76 @@ store compiles an expression to must answer the same. A leaf holds when one entr
 leaf but Present is false for a resource without entries for the parameter; `Not` is its plain complement.
 
 - Updated compares like a date entry of [updated, updated + 1 ms).
-- TextIs: an empty text starts, and is contained in, every text.
+- TextIs: an empty text starts, ends, and is contained in every text; `equals` compares the normalised text.
 - RefersTo: type None, base None and version None match any; id None matches any.
 - QuantityIs: with system None the code is compared with the entry's code and unit text, else system and code with both.
 - UriIs below: the entry is the value or goes on after it with a `/` (which the value may end with); above: the entry is the
   value or one of its beginnings up to a `/` (`uri_beginnings`).
+- Composite: one entry has as many components as there are parts, and each satisfies its part; a component of another
+  kind than its part does not.
+- Near: by the haversine formula in double precision, at most the radius; a distance within a millimetre of it may differ.
+- FullText: words and phrases are looked for in the words of `Candidate.texts`, whole words only.
 - Chain and Has follow references to local resources that exist; versions of references are not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from fhir_server.search.entries import DateEntry, Entries, NumberEntry, QuantityEntry, ReferenceEntry
+from fhir_server.search.entries import Component, Entries
 from fhir_server.search.tree import (
     And,
     Chain,
+    Composite,
+    DateComparison,
     DateIs,
     Everything,
     Expression,
+    FullText,
     Has,
     IdIs,
+    Near,
     Not,
     Nothing,
     NumberIs,
     Or,
-    Prefix,
     Present,
     QuantityIs,
     RefersTo,
     TextIs,
+    TokenIn,
     TokenIs,
+    TypeIs,
     Updated,
     UriIs,
 )
 
 MILLISECOND = 1000
+EARTH_RADIUS = 6_371_008.8
+
+
+def no_texts() -> tuple[str, str]:
+    """The texts of a resource without any."""
+    return "", ""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A live resource as a search sees it; `updated` in microseconds since 1970 UTC, `created` orders by creation."""
+    """A live resource as a search sees it; `updated` in microseconds since 1970 UTC, `created` orders by creation.
+
+    `texts` gives the words of its narrative and of its whole content (`fulltext.full_texts`); it is called for FullText
+    alone.
+    """
 
     type: str
     id: str
     updated: int
     created: int
     entries: Entries
+    texts: Callable[[], tuple[str, str]] = field(default=no_texts, compare=False)
 
 
 class Lookup(Protocol):
@@ -91,8 +112,12 @@ def matches(expression: Expression, candidate: Candidate, lookup: Lookup) -> boo
             return False
         case IdIs(ids):
             return candidate.id in ids
+        case TypeIs(types):
+            return candidate.type in types
         case Updated(prefix, low, high):
             return compare_date(prefix, candidate.updated, candidate.updated + MILLISECOND, low, high)
+        case FullText(field, query):
+            return _mentions(candidate.texts()[field == "content"], query)
         case Chain(param, target, part):
             return any(matches(part, other, lookup) for other in _referred(candidate, param, target, lookup))
         case Has(source, param, part):
@@ -110,29 +135,53 @@ def _referred(candidate: Candidate, param: str, target: str, lookup: Lookup) -> 
                 yield found
 
 
+def _mentions(text: str, query: tuple[tuple[tuple[str, ...], ...], ...]) -> bool:
+    words = f" {text} "
+    return any(all(f" {' '.join(phrase)} " in words for phrase in phrases) for phrases in query)
+
+
 def _leaf(expression: Expression, entries: Entries) -> bool:
     match expression:
         case Present(param):
             return any(entry[0] == param for kind in all_kinds(entries) for entry in kind)
-        case TokenIs(param, system, code):
-            return any(p == param and system in (None, s) and code in (None, c) for p, s, c in entries.tokens)
-        case TextIs():
-            return any(_text(expression, *entry) for entry in entries.strings)
-        case DateIs():
-            return any(_date(expression, entry) for entry in entries.dates)
-        case NumberIs():
-            return any(_number(expression, entry) for entry in entries.numbers)
-        case QuantityIs():
-            return any(_quantity(expression, entry) for entry in entries.quantities)
-        case RefersTo():
-            return any(_reference(expression, entry) for entry in entries.references)
-        case UriIs():
-            return any(p == expression.param and _uri(expression, uri) for p, uri in entries.uris)
+        case Composite(param, parts):
+            return any(code == param and _components(parts, found) for code, found in entries.composites)
+        case Near():
+            return any(code == expression.param and _near(expression, *at) for code, *at in entries.positions)
         case _:
-            raise AssertionError(expression)
+            _, found, holds = _LEAVES[type(expression)]
+            param = expression.param  # type: ignore[union-attr]
+            return any(entry[0] == param and holds(expression, *entry[1:]) for entry in found(entries))
 
 
-def all_kinds(entries: Entries) -> tuple[Sequence[tuple[str, ...] | tuple[object, ...]], ...]:
+def _components(parts: Sequence[Expression], components: Sequence[Component]) -> bool:
+    return len(parts) == len(components) and all(map(_component, parts, components))
+
+
+def _component(part: Expression, component: Component) -> bool:
+    if isinstance(part, Or):
+        return any(_component(one, component) for one in part.parts)
+    kind, _, holds = _LEAVES[type(part)]
+    return bool(component[0] == kind and holds(part, *component[1:]))
+
+
+def _near(wanted: Near, latitude: float, longitude: float) -> bool:
+    return distance(wanted.latitude, wanted.longitude, latitude, longitude) <= wanted.radius
+
+
+def distance(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Metres between two points in degrees, along the great circle of a sphere."""
+    north, to_north = math.radians(latitude), math.radians(to_latitude)
+    across = math.sin((to_north - north) / 2) ** 2
+    along = math.sin(math.radians(to_longitude - longitude) / 2) ** 2
+    return (
+        2
+        * EARTH_RADIUS
+        * math.asin(min(1.0, math.sqrt(across + math.cos(north) * math.cos(to_north) * along)))
+    )
+
+
+def all_kinds(entries: Entries) -> tuple[Sequence[tuple[Any, ...]], ...]:
     """The lists of entries, in the order of Entries."""
     return (
         entries.tokens,
@@ -142,27 +191,46 @@ def all_kinds(entries: Entries) -> tuple[Sequence[tuple[str, ...] | tuple[object
         entries.quantities,
         entries.references,
         entries.uris,
+        entries.composites,
+        entries.positions,
     )
 
 
-def _text(wanted: TextIs, param: str, normal: str, written: str) -> bool:
-    if param != wanted.param:
-        return False
+def _token(wanted: TokenIs, system: str, code: str) -> bool:
+    return wanted.system in (None, system) and wanted.code in (None, code)
+
+
+def _token_in(wanted: TokenIn, system: str, code: str) -> bool:
+    return (system, code) in wanted.codes
+
+
+def _text(wanted: TextIs, normal: str, written: str) -> bool:
     match wanted.mode:
         case "exact":
             return written == wanted.text
+        case "equals":
+            return normal == wanted.text
         case "contains":
             return wanted.text in normal
         case "starts":
             return normal.startswith(wanted.text)
+        case "ends":
+            return normal.endswith(wanted.text)
+        case "gt":
+            return normal > wanted.text
+        case "lt":
+            return normal < wanted.text
+        case "ge":
+            return normal >= wanted.text
+        case "le":
+            return normal <= wanted.text
 
 
-def _date(wanted: DateIs, entry: DateEntry) -> bool:
-    param, low, high = entry
-    return param == wanted.param and compare_date(wanted.prefix, low, high, wanted.low, wanted.high)
+def _date(wanted: DateIs, low: int, high: int) -> bool:
+    return compare_date(wanted.prefix, low, high, wanted.low, wanted.high)
 
 
-def compare_date(prefix: Prefix, l: int, h: int, low: int, high: int) -> bool:  # noqa: E741 - as in the tree
+def compare_date(prefix: DateComparison, l: int, h: int, low: int, high: int) -> bool:  # noqa: E741 - as in the tree
     """Whether the interval [l, h) of an entry stands to the value's [low, high) as the prefix says."""
     match prefix:
         case "eq":
@@ -183,11 +251,12 @@ def compare_date(prefix: Prefix, l: int, h: int, low: int, high: int) -> bool:  
             return h <= low
         case "ap":
             return l < high and low < h
+        case "co":
+            return l <= low and high <= h
 
 
-def _number(wanted: NumberIs, entry: NumberEntry) -> bool:
-    param, low, high = entry
-    return param == wanted.param and compare_number(wanted, low, high)
+def _number(wanted: NumberIs, low: float, high: float) -> bool:
+    return compare_number(wanted, low, high)
 
 
 def compare_number(wanted: NumberIs | QuantityIs, l: float, h: float) -> bool:  # noqa: E741 - as in the tree
@@ -214,10 +283,7 @@ def compare_number(wanted: NumberIs | QuantityIs, l: float, h: float) -> bool:  
             return l < high and low <= h
 
 
-def _quantity(wanted: QuantityIs, entry: QuantityEntry) -> bool:
-    param, low, high, system, code, unit = entry
-    if param != wanted.param:
-        return False
+def _quantity(wanted: QuantityIs, low: float, high: float, system: str, code: str, unit: str) -> bool:
     if wanted.system is not None:
         if (system, code) != (wanted.system, wanted.code or ""):
             return False
@@ -226,11 +292,9 @@ def _quantity(wanted: QuantityIs, entry: QuantityEntry) -> bool:
     return compare_number(wanted, low, high)
 
 
-def _reference(wanted: RefersTo, entry: ReferenceEntry) -> bool:
-    param, type, id, base, version = entry
+def _reference(wanted: RefersTo, type: str, id: str, base: str, version: str) -> bool:
     return (
-        param == wanted.param
-        and wanted.id in (None, id)
+        wanted.id in (None, id)
         and wanted.type in (None, type)
         and wanted.base in (None, base)
         and wanted.version in (None, version)
@@ -251,3 +315,18 @@ def uri_beginnings(value: str) -> frozenset[str]:
     """The uri itself and what it is up to each of its slashes, with and without it: what `:above` looks for."""
     cuts = [i for i, character in enumerate(value) if character == "/"]
     return frozenset((value, *(value[:i] for i in cuts), *(value[: i + 1] for i in cuts)))
+
+
+# leaf -> the kind of component that it is about, the entries that it is about, whether it holds for the members of one
+_LEAVES: Mapping[
+    type[Any], tuple[str, Callable[[Entries], Sequence[tuple[Any, ...]]], Callable[..., bool]]
+] = {
+    TokenIs: ("token", lambda e: e.tokens, _token),
+    TokenIn: ("token", lambda e: e.tokens, _token_in),
+    TextIs: ("string", lambda e: e.strings, _text),
+    DateIs: ("date", lambda e: e.dates, _date),
+    NumberIs: ("number", lambda e: e.numbers, _number),
+    QuantityIs: ("quantity", lambda e: e.quantities, _quantity),
+    RefersTo: ("reference", lambda e: e.references, _reference),
+    UriIs: ("uri", lambda e: e.uris, _uri),
+}

@@ -8,10 +8,12 @@ invariant to keep: every pair ends up applied, ignored with an issue, or refused
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fhir_r4.definitions import is_resource_type
 from fhir_r4.errors import FhirError, InvalidParameter, Issue, NotSupported, UnknownParameter
+from fhir_server.search.codes import Addresses, Codes
 from fhir_server.search.criteria import Criteria
 from fhir_server.search.directives import RESULT_PARAMETERS, Directives
 from fhir_server.search.parameters import Parameters
@@ -23,9 +25,9 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ParsedSearch:
-    """A search and its account: `applied` are the pairs for the self link, `ignored` says what was not used or cut.
+    """A search and its account: `applied` are the pairs for the self link.
 
-    `_summary` and `_elements` are applied pairs that the caller answers; `_summary=count` is in the query already.
+    `ignored` says what was not used, was cut, or can match nothing. `_summary` and `_elements` are applied pairs that the caller answers; `_summary=count` is in the query already.
     """
 
     query: SearchQuery
@@ -45,14 +47,17 @@ def parse_search(
     default_count: int = 50,
     max_count: int = 1000,
     max_included: int = 1000,
+    terminology: Codes | None = None,
 ) -> ParsedSearch:
     """The search of `types` (empty: all) that decoded name-value pairs ask for; `now` is in microseconds.
 
-    Raises UnknownParameter or NotSupported (not with handling `lenient`), and InvalidParameter.
+    `terminology` lists the codes for `:in`, `:not-in`, `:above` and `:below` of tokens; the caller has handed it what is
+    stored at `terminology_addresses`. Raises UnknownParameter or NotSupported (not with handling `lenient`),
+    InvalidParameter, and what the terminology raises.
     """
     pairs = list(pairs)
     searched = _searched_types(tuple(types), pairs)
-    criteria = Criteria(parameters, Reading(now, zone, tuple(local_bases)))
+    criteria = Criteria(parameters, Reading(now, zone, tuple(local_bases), terminology))
     directives = Directives(searched, parameters, default_count, max_count)
     where: list[Expression] = []
     applied: list[Pair] = []
@@ -72,7 +77,35 @@ def parse_search(
                 raise type(error)(str(error), name) from error
             ignored.append(_ignored(error, name))
     query = directives.query(all_of(where), max_included)
-    return ParsedSearch(query, tuple(applied), (*ignored, *directives.notes))
+    return ParsedSearch(query, tuple(applied), (*ignored, *criteria.notes, *directives.notes))
+
+
+def terminology_addresses(
+    types: Sequence[str], pairs: Iterable[Pair], parameters: Parameters, local_bases: Sequence[str] = ()
+) -> frozenset[str]:
+    """The addresses of the value sets and code systems that a search asks about, none for nearly every search.
+
+    Canonical addresses as they are written (with `|version` where one is), or `ValueSet/id` for one of this server.
+    """
+    asked = Addresses()
+    pairs = list(pairs)
+    if not any(_asks_terminology(name) for name, _ in pairs):
+        return frozenset()
+    try:
+        searched = _searched_types(tuple(types), pairs)
+    except InvalidParameter:
+        return frozenset()
+    reading = Reading(0, local_bases=tuple(local_bases), terminology=asked)
+    for name, value in pairs:
+        # what is wrong with a criterion is for `parse_search` to say
+        with suppress(FhirError):
+            if _asks_terminology(name):
+                Criteria(parameters, reading).expression(searched, name, value)
+    return frozenset(asked.found)
+
+
+def _asks_terminology(name: str) -> bool:
+    return name.endswith((":in", ":not-in", ":above", ":below", "_filter"))
 
 
 def _ignored(error: FhirError, name: str) -> Issue:

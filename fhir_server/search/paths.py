@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhir_r4.definitions import Element, Property, is_resource_type, shape
-from fhir_r4.fhirpath.syntax import Binary, Call, Index, Literal, Name, Node, This, TypeOp, children
+from fhir_r4.fhirpath.syntax import Binary, Call, Index, Literal, Name, Node, This, TypeOp, Variable, children
 
 Json = dict[str, Any]
 Condition = Callable[[Any], bool]
 
 _GENERAL = frozenset({"Resource", "DomainResource"})
+# as R4 writes it in code-value-date
+_MISSPELT = {"DateTime": "dateTime"}
 _SUBTYPES = {
     "string": frozenset({"string", "code", "id", "markdown"}),
     "uri": frozenset({"uri", "url", "canonical", "oid", "uuid"}),
@@ -110,13 +112,41 @@ def compile_paths(node: Node, resource_type: str) -> tuple[Path, ...]:
 
     An empty result means that the expression says nothing about this type. Raises NotCompiled.
     """
-    root = Path((), resource_type, resource_type)
-    return tuple(dict.fromkeys(_walk(node, root, at_root=True)))
+    return compile_from(node, Path((), resource_type, resource_type))
+
+
+def compile_from(node: Node, start: Path) -> tuple[Path, ...]:
+    """The paths of an expression for an item at `start`, from there on. Raises NotCompiled."""
+    at_root = start.shape is not None and (is_resource_type(start.shape) or start.shape in _GENERAL)
+    return tuple(dict.fromkeys(_walk(node, start, at_root and not start.steps)))
+
+
+def begins_at_resource(node: Node) -> bool:
+    """Whether an expression for an element begins at its resource (`%resource`). Raises NotCompiled if only in part."""
+    roots = set(_roots(node))
+    if len(roots) > 1:
+        raise NotCompiled("an expression cannot begin at the element and at %resource")
+    return True in roots
+
+
+def _roots(node: Node) -> Iterator[bool]:
+    match node:
+        case Variable("resource"):
+            yield True
+        case Name(None, _) | Call(None, _, _) | TypeOp(_, None, _) | This():
+            yield False
+        case Call(target, _, _) if target is not None:
+            yield from _roots(target)
+        case _:
+            for child in children(node):
+                yield from _roots(child)
 
 
 def _walk(node: Node | None, start: Path, at_root: bool = False) -> Iterator[Path]:
     match node:
         case None | This("$this"):
+            yield start
+        case Variable("resource") if at_root:
             yield start
         case Binary("|", left, right):
             yield from _walk(left, start, at_root)
@@ -135,7 +165,7 @@ def _walk(node: Node | None, start: Path, at_root: bool = False) -> Iterator[Pat
                 yield _filtered(path, criteria)
         case Call(target, "extension", (Literal(str(url)),)):
             for path in _walk(target, start, at_root):
-                yield Path((*path.steps, ExtensionAt(url)), "Extension", "Extension")
+                yield Path((*_extended(path), ExtensionAt(url)), "Extension", "Extension")
         case Call(target, "first", ()) if target is not None:
             yield from _items(target, 0, start, at_root)
         case Index(target, Literal(int(position), "integer")):
@@ -179,8 +209,22 @@ def _step(path: Path, json_name: str, property: Property) -> Path:
     return Path((*path.steps, Member(json_name, element.list)), property.type, property.shape, element)
 
 
+def _extended(path: Path) -> tuple[Step, ...]:
+    """The steps to what holds the extensions of an element: for a primitive that is its sibling, `_birthDate`."""
+    if path.shape is not None:
+        return path.steps
+    match path.steps[-1:]:
+        case (Member(name, repeats),):
+            return (*path.steps[:-1], Member(f"_{name}", repeats))
+        case _:
+            raise NotCompiled("the extensions of a primitive are found by the name of its element only")
+
+
 def _of_type(path: Path, name: str) -> Iterator[Path]:
+    name = _MISSPELT.get(name, name)
     if path.type in _GENERAL:
+        if not is_resource_type(name):
+            raise NotCompiled(f"{name} is no resource type")
         yield Path((*path.steps, IsType(name)), name, name)
     elif path.type == name or path.type in _SUBTYPES.get(name, ()):
         yield path
@@ -272,6 +316,8 @@ def collect(node: Node | None, start: Path) -> Callable[[Any], list[Any]]:
     """A function from an item at `start` to the values of an expression. Raises NotCompiled."""
     is_resource = start.shape is not None and is_resource_type(start.shape) and not start.steps
     paths = tuple(_walk(node, Path((), start.type, start.shape, start.element), at_root=is_resource))
+    if any(isinstance(step, Item) for path in paths for step in path.steps):
+        raise NotCompiled("[n] inside of a condition")
     return lambda item: [value for path in paths for value in follow(path, item)]
 
 

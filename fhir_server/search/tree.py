@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
-TextMode = Literal["starts", "exact", "contains"]
+# `co` (the entry contains the value) is for `_filter` alone, no prefix of a search
+DateComparison = Literal[Prefix, "co"]
+TextMode = Literal["starts", "exact", "contains", "equals", "ends", "gt", "lt", "ge", "le"]
 UriMode = Literal["exact", "above", "below"]
 
 
@@ -50,6 +52,13 @@ class IdIs:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeIs:
+    """The resource is of one of `types`: for expressions over several types, such as an access policy."""
+
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Updated:
     """meta.lastUpdated compared as a date (`_lastUpdated`); [low, high) is the interval of the value, microseconds.
 
@@ -78,8 +87,22 @@ class TokenIs:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenIn:
+    """A token entry is one of `codes`, pairs of (system, code): what `:in`, `:below`, `:above` expand to.
+
+    `not_in` is its negation by `Not`. The set may hold thousands; a store hands it over as one value, not as so many terms.
+    """
+
+    param: str
+    codes: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class TextIs:
-    """A string entry: `starts` and `contains` compare the normalised text, `exact` the text as written."""
+    """A string entry: `exact` compares the text as written, every other mode the normalised text.
+
+    `equals`, `ends`, and the order by code point (`gt`, `lt`, `ge`, `le`) are for `_filter`.
+    """
 
     param: str
     text: str
@@ -91,11 +114,12 @@ class DateIs:
     """A date entry [l, h) compared with the value's interval [low, high), microseconds since 1970 UTC.
 
     eq: low<=l and h<=high; ne: not eq; gt: h>high; lt: l<low; ge: gt or eq; le: lt or eq; sa: l>=high; eb: h<=low;
-    ap: overlap with the interval widened by a tenth of its distance from now (`parse` has already widened it).
+    ap: overlap with the interval widened by a tenth of its distance from now (`parse` has already widened it);
+    co: l<=low and high<=h.
     """
 
     param: str
-    prefix: Prefix
+    prefix: DateComparison
     low: int
     high: int
 
@@ -157,6 +181,39 @@ class UriIs:
 
 
 @dataclass(frozen=True, slots=True)
+class Composite:
+    """A composite entry of the parameter whose components, in their order, satisfy the `parts`.
+
+    Each part is a leaf (TokenIs, TextIs, DateIs, NumberIs, QuantityIs, RefersTo, UriIs) or an Or of leaves of one kind;
+    its own `param` is the composite's too. All parts must hold for the components of ONE entry.
+    """
+
+    param: str
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A position entry at most `radius` metres (great circle, earth radius 6,371,008.8 m) from the point in degrees."""
+
+    param: str
+    latitude: float
+    longitude: float
+    radius: float
+
+
+@dataclass(frozen=True, slots=True)
+class FullText:
+    """The words of the narrative (`field` "text") or of all texts of the resource ("content") satisfy the query.
+
+    `query` is a disjunction of conjunctions of normalised words and phrases (tuples of consecutive words).
+    """
+
+    field: Literal["text", "content"]
+    query: tuple[tuple[tuple[str, ...], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """The resource refers by `param` to a local resource of `target` type for which `part` holds."""
 
@@ -174,6 +231,9 @@ class Has:
     part: Expression
 
 
+# What an index entry of one kind can satisfy; also what a composite asks of a component.
+Leaf = TokenIs | TokenIn | TextIs | DateIs | NumberIs | QuantityIs | RefersTo | UriIs
+
 Expression = (
     And
     | Or
@@ -181,6 +241,7 @@ Expression = (
     | Everything
     | Nothing
     | IdIs
+    | TypeIs
     | Updated
     | Present
     | TokenIs
@@ -190,6 +251,10 @@ Expression = (
     | QuantityIs
     | RefersTo
     | UriIs
+    | TokenIn
+    | Composite
+    | Near
+    | FullText
     | Chain
     | Has
 )
@@ -262,6 +327,7 @@ class Include:
     """`_include` (resources that a match refers to) or `_revinclude` (`reverse`: resources that refer to a match).
 
     `source` is the type that has the parameter, `*` any type; param None means every reference. `target` limits the type.
+    `where` must hold for what is included (an access policy); a resource for which it does not is not followed either.
     """
 
     source: str
@@ -269,14 +335,15 @@ class Include:
     target: str | None = None
     reverse: bool = False
     iterate: bool = False
+    where: Expression = Everything()
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
     """A search as a store answers it. `types` has one type, or several for a system-level search (empty: all types).
 
-    `count` is the page size (0: only the total is wanted); `cursor` is the opaque text of `Page.next`; `total` as in
-    `_total`; `include_limit` bounds the included resources of a page.
+    `count` is the page size (0: only the total is wanted); `cursor` is the opaque text of `Page.next` or
+    `Page.previous`; `total` as in `_total`; `include_limit` bounds the included resources of a page.
     """
 
     types: tuple[str, ...]

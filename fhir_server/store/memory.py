@@ -1,7 +1,8 @@
 """The reference store: everything in memory, every search answered by `fhir_server.search.match`.
 
 It says what the other stores must do, and serves tests and `osler serve --store memory:`; nothing outlives the process. One
-lock makes every call a single step, so a search with its includes sees one state.
+lock makes every call a single step, so a search with its includes sees one state. A cursor carries the sequence number that
+the first page saw, so that every page of a search is cut from the same matches.
 """
 
 from __future__ import annotations
@@ -9,86 +10,44 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cmp_to_key
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from functools import cmp_to_key, partial
+from typing import Any
 
+from fhir_r4.jsonio import decode_object
 from fhir_r4.temporal import format_instant
-from fhir_server.search.match import Candidate, matches
+from fhir_server.search.fulltext import full_texts
+from fhir_server.search.match import Candidate
 from fhir_server.search.order import position, position_order
 from fhir_server.search.paging import Cursors, search_scope
-from fhir_server.search.tree import Expression, Include, SearchQuery
-from fhir_server.store.protocol import ClaimRefused, Stale
+from fhir_server.search.tree import Expression, SearchQuery
+from fhir_server.store.held import Held, Key, View, included_with
+from fhir_server.store.protocol import ClaimRefused, Extract, Stale
 from fhir_server.store.records import (
     Claim,
+    Explanation,
     HistoryPage,
     HistoryQuery,
+    NewestIs,
     Page,
     Precondition,
+    Reindexed,
     Stored,
     VersionIs,
     WriteOp,
 )
 
-Key = tuple[str, str]
+# which way a cursor goes from the row that it names
+AFTER, BEFORE = "after", "before"
 
 
 def _now() -> int:
     return time.time_ns() // 1000
 
 
-@dataclass(slots=True)
-class _Resource:
-    """All versions of a resource, the oldest first; `candidate` is None while it is deleted."""
-
-    created: int
-    versions: list[Stored] = field(default_factory=list)
-    candidate: Candidate | None = None
-
-
-class _Live:
-    """The lookup that `match` asks for chains and `_has`."""
-
-    def __init__(self) -> None:
-        self.resources: dict[Key, _Resource] = {}
-        # in the order of creation
-        self.by_type: dict[str, list[_Resource]] = {}
-        # who refers to a local resource, by whatever parameter
-        self.referrers: dict[Key, dict[Key, None]] = {}
-
-    def find(self, type: str, id: str) -> Candidate | None:
-        resource = self.resources.get((type, id))
-        return None if resource is None else resource.candidate
-
-    def referring(self, source: str, param: str | None, type: str, id: str) -> list[Candidate]:
-        found = []
-        for key in self.referrers.get((type, id), ()):
-            candidate = self.find(*key) if source in ("*", key[0]) else None
-            if candidate is not None and any(
-                param in (None, code) and (t, i, base) == (type, id, "")
-                for code, t, i, base, _ in candidate.entries.references
-            ):
-                found.append(candidate)
-        return found
-
-    def create(self, key: Key, created: int) -> _Resource:
-        resource = self.resources[key] = _Resource(created)
-        self.by_type.setdefault(key[0], []).append(resource)
-        return resource
-
-    def put(self, key: Key, candidate: Candidate | None) -> None:
-        resource = self.resources[key]
-        if resource.candidate is not None:
-            for target in _targets(resource.candidate):
-                self.referrers.get(target, {}).pop(key, None)
-        resource.candidate = candidate
-        if candidate is not None:
-            for target in _targets(candidate):
-                self.referrers.setdefault(target, {})[key] = None
-
-
-def _targets(candidate: Candidate) -> Iterable[Key]:
-    return {(type, id) for _, type, id, base, _ in candidate.entries.references if type and base == ""}
+def _texts(body: bytes) -> tuple[str, str]:
+    return full_texts(decode_object(body))
 
 
 class MemoryStore:
@@ -98,11 +57,12 @@ class MemoryStore:
         self._clock = clock
         self._cursors = Cursors(cursor_key or secrets.token_bytes(32))
         self._lock = threading.RLock()
-        self._live = _Live()
+        self._held = Held()
         self._log: list[Stored] = []
         self._claims: dict[str, dict[Key, tuple[Claim, ...]]] = {}
         self._claimed: dict[Key, frozenset[str]] = {}
         self._updated = 0
+        self._fingerprints: Mapping[str, str] = {}
 
     async def open(self) -> None:
         """Nothing to prepare."""
@@ -128,10 +88,14 @@ class MemoryStore:
 
     def _check(self, precondition: Precondition) -> None:
         if isinstance(precondition, VersionIs):
-            current = self._live.resources.get((precondition.type, precondition.id))
+            current = self._held.resources.get((precondition.type, precondition.id))
             found = None if current is None or current.candidate is None else current.versions[-1].version
             if found != precondition.version:
                 raise Stale(precondition, found)
+        elif isinstance(precondition, NewestIs):
+            newest = self._newest(precondition.type)
+            if newest != precondition.sequence:
+                raise Stale(precondition, newest)
         else:
             ids = self._first_matches(precondition.type, precondition.where, precondition.limit)
             if set(ids) != set(precondition.ids):
@@ -139,20 +103,21 @@ class MemoryStore:
 
     def _write(self, op: WriteOp) -> Stored:
         key = op.type, op.id
-        resource = self._live.resources.get(key)
+        resource = self._held.resources.get(key)
         exists = resource is not None and resource.candidate is not None
         if op.body is None and not exists:
             return Stored(op.type, op.id, 0, 0, self._updated, op.method, b"")
         sequence = len(self._log) + 1
         if resource is None:
-            resource = self._live.create(key, sequence)
+            resource = self._held.create(key, sequence)
         version = len(resource.versions) + 1
         body = b""
         candidate = None
         if op.body is not None:
             meta = f'"versionId":"{version}","lastUpdated":"{format_instant(self._updated)}"'
             body = op.body.before + meta.encode() + op.body.after
-            candidate = Candidate(op.type, op.id, self._updated, resource.created, op.entries)
+            texts = partial(_texts, body)
+            candidate = Candidate(op.type, op.id, self._updated, resource.created, op.entries, texts)
         stored = Stored(
             op.type,
             op.id,
@@ -163,9 +128,8 @@ class MemoryStore:
             body,
             created=not exists and op.body is not None,
         )
-        resource.versions.append(stored)
         self._log.append(stored)
-        self._live.put(key, candidate)
+        self._held.put(key, stored, candidate)
         return stored
 
     # Claims
@@ -201,31 +165,36 @@ class MemoryStore:
 
     async def read(self, type: str, id: str) -> Stored | None:
         with self._lock:
-            resource = self._live.resources.get((type, id))
+            resource = self._held.resources.get((type, id))
             return None if resource is None else resource.versions[-1]
 
     async def read_version(self, type: str, id: str, version: int) -> Stored | None:
         with self._lock:
-            resource = self._live.resources.get((type, id))
+            resource = self._held.resources.get((type, id))
             if resource is None or not 0 < version <= len(resource.versions):
                 return None
             return resource.versions[version - 1]
 
     async def read_many(self, keys: Collection[Key]) -> dict[Key, Stored]:
         with self._lock:
-            return {key: self._current(*key) for key in keys if self._live.find(*key) is not None}
+            found = {key: self._held.resources.get(key) for key in keys}
+            return {
+                key: resource.versions[-1]
+                for key, resource in found.items()
+                if resource is not None and resource.candidate is not None
+            }
 
-    def _current(self, type: str, id: str) -> Stored:
-        return self._live.resources[type, id].versions[-1]
-
-    async def last_sequence(self) -> int:
+    async def last_sequence(self, type: str | None = None) -> int:
         with self._lock:
-            return len(self._log)
+            return len(self._log) if type is None else self._newest(type)
+
+    def _newest(self, type: str) -> int:
+        return max((r.versions[-1].sequence for r in self._held.by_type.get(type, ())), default=0)
 
     async def counts(self) -> dict[str, int]:
         with self._lock:
             found: dict[str, int] = {}
-            for (type, _), resource in self._live.resources.items():
+            for (type, _), resource in self._held.resources.items():
                 if resource.candidate is not None:
                     found[type] = found.get(type, 0) + 1
             return found
@@ -240,71 +209,77 @@ class MemoryStore:
 
     async def search(self, query: SearchQuery) -> Page:
         with self._lock:
-            found = self._matching(query.types, query.where)
+            scope = search_scope(query)
+            cursor = None if query.cursor is None else self._cursors.read(scope, query.cursor)
+            sequence: int = len(self._log) if cursor is None else cursor[0]
+            view = View(self._held, sequence)
+            found = view.matching(query.types, query.where)
             if query.count == 0:
                 return Page((), total=len(found))
             order = cmp_to_key(position_order(query.sort))
-            placed = sorted(((position(c, query.sort), c) for c in found), key=lambda item: order(item[0]))
-            if query.cursor is not None:
-                after = order(tuple(self._cursors.read(search_scope(query), query.cursor)))
-                placed = [item for item in placed if order(item[0]) > after]
-            page, rest = placed[: query.count], placed[query.count :]
-            next = self._cursors.write(search_scope(query), list(page[-1][0])) if rest else None
-            chosen = [candidate for _, candidate in page]
-            included, truncated = self._included(chosen, query)
+            places = {c.created: position(c, query.sort) for c in found}
+            found.sort(key=lambda c: order(places[c.created]))
+            first, last = _bounds(cursor, [order(places[c.created]) for c in found], query)
+            page = found[first:last]
+
+            def link(goes: str, candidate: Candidate) -> str:
+                return self._cursors.write(scope, [sequence, goes, *places[candidate.created]])
+
+            included, truncated = included_with(view, page, query)
             return Page(
-                matches=tuple(self._current(c.type, c.id) for c in chosen),
-                included=tuple(self._current(c.type, c.id) for c in included),
-                next=next,
+                matches=view.stored(page),
+                included=view.stored(included),
+                next=link(AFTER, page[-1]) if page and last < len(found) else None,
+                previous=link(BEFORE, page[0]) if first > 0 and page else None,
                 total=len(found),
                 included_truncated=truncated,
             )
-
-    def _matching(self, types: Sequence[str], where: Expression) -> list[Candidate]:
-        """All matches in the order of creation."""
-        live = self._live
-        found = [
-            resource.candidate
-            for type in types or live.by_type
-            for resource in live.by_type.get(type, ())
-            if resource.candidate is not None and matches(where, resource.candidate, live)
-        ]
-        return found if len(types) == 1 else sorted(found, key=lambda candidate: candidate.created)
 
     async def matching_ids(self, type: str, where: Expression, limit: int = 2) -> tuple[str, ...]:
         with self._lock:
             return self._first_matches(type, where, limit)
 
     def _first_matches(self, type: str, where: Expression, limit: int) -> tuple[str, ...]:
-        return tuple(candidate.id for candidate in self._matching((type,), where)[:limit])
+        found = View(self._held, len(self._log)).matching((type,), where)
+        return tuple(candidate.id for candidate in found[:limit])
 
-    def _included(self, found: list[Candidate], query: SearchQuery) -> tuple[list[Candidate], bool]:
-        """What the includes add to a page: round by round, each in the order of creation."""
-        included: list[Candidate] = []
-        seen = {(c.type, c.id) for c in found}
-        includes: Sequence[Include] = query.includes
-        while found and includes:
-            new = {(c.type, c.id): c for i in includes for one in found for c in self._include(i, one)}
-            found = sorted((c for key, c in new.items() if key not in seen), key=lambda c: c.created)
-            seen |= new.keys()
-            included += found
-            if len(included) > query.include_limit:
-                return included[: query.include_limit], True
-            includes = [i for i in query.includes if i.iterate]
-        return included, False
+    async def explain(self, query: SearchQuery) -> Explanation:
+        began = time.perf_counter_ns()
+        page = await self.search(query)
+        looked_at = sum(n for type, n in (await self.counts()).items() if type in (query.types or (type,)))
+        microseconds = (time.perf_counter_ns() - began) // 1000
+        return Explanation((), looked_at, "resources", microseconds, len(page.matches), page.total)
 
-    def _include(self, include: Include, one: Candidate) -> Iterable[Candidate]:
-        if include.reverse:
-            if include.target in (None, one.type):
-                yield from self._live.referring(include.source, include.param, one.type, one.id)
-            return
-        if include.source not in ("*", one.type):
-            return
-        for code, type, id, base, _ in one.entries.references:
-            if include.param in (None, code) and include.target in (None, type) and base == "":
-                found = self._live.find(type, id)
-                if found is not None:
-                    yield found
+    # Indexing anew
+
+    async def reindex(
+        self,
+        extract: Extract,
+        newest: NewestIs,
+        types: Collection[str] = (),
+        after: int = 0,
+        limit: int = 100,
+    ) -> Reindexed:
+        with self._lock:
+            self._check(newest)
+            due = [
+                resource
+                for type in types or self._held.by_type
+                for resource in self._held.by_type.get(type, ())
+                if resource.created > after and resource.candidate is not None
+            ]
+            due.sort(key=lambda resource: resource.created)
+            changed = sum(self._held.index_anew(resource, extract) for resource in due[:limit])
+            next = due[limit - 1].created if len(due) > limit else None
+            return Reindexed(next, len(due[:limit]), changed)
+
+    async def indexed_fingerprints(self) -> Mapping[str, str]:
+        with self._lock:
+            return self._fingerprints
+
+    async def set_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        with self._lock:
+            self._fingerprints = {**self._fingerprints, **fingerprints}
 
     # History
 
@@ -329,7 +304,7 @@ class MemoryStore:
         if query.at is None:
             return True
         low, high = query.at
-        versions = self._live.resources[stored.type, stored.id].versions
+        versions = self._held.resources[stored.type, stored.id].versions
         follows = versions[stored.version] if stored.version < len(versions) else None
         return stored.updated < high and (follows is None or follows.updated > low)
 
@@ -366,3 +341,16 @@ def _covers(claim: Claim, instant: int | None) -> bool:
     if claim.interval is None:
         return True
     return instant is not None and claim.interval[0] <= instant < claim.interval[1]
+
+
+def _bounds(cursor: Sequence[Any] | None, places: Sequence[Any], query: SearchQuery) -> tuple[int, int]:
+    """Where in all matches a page begins and ends; `places` are theirs, in order."""
+    if cursor is None:
+        return 0, query.count
+    _, goes, *place = cursor
+    mark = cmp_to_key(position_order(query.sort))(tuple(place))
+    if goes == AFTER:
+        first = bisect_right(places, mark)
+        return first, first + query.count
+    last = bisect_left(places, mark)
+    return max(0, last - query.count), last

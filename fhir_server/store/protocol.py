@@ -5,11 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
+from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression, SearchQuery
-from fhir_server.store.records import HistoryPage, HistoryQuery, Page, Precondition, Stored, WriteOp
+from fhir_server.store.records import (
+    Explanation,
+    HistoryPage,
+    HistoryQuery,
+    NewestIs,
+    Page,
+    Precondition,
+    Reindexed,
+    Stored,
+    WriteOp,
+)
+
+Extract = Callable[[dict[str, Any]], Entries]
 
 
 class Stale(Exception):
@@ -69,7 +82,31 @@ class Store(Protocol):
     def changes(self, after: int = 0, limit: int | None = None) -> AsyncIterator[Stored]:
         """Committed versions with a sequence above `after`, in order; ends when there are no more."""
 
-    async def last_sequence(self) -> int: ...
+    async def last_sequence(self, type: str | None = None) -> int:
+        """The sequence of the newest version, of all or of a type; 0 when there is none. Cheap enough for every search."""
+
+    async def reindex(
+        self,
+        extract: Extract,
+        newest: NewestIs,
+        types: Collection[str] = (),
+        after: int = 0,
+        limit: int = 100,
+    ) -> Reindexed:
+        """Make the index entries of the next `limit` live resources of `types` (empty: all) anew, in one transaction.
+
+        Resources are taken in order of creation; `after` is `Reindexed.next` of the stretch before, 0 to begin. No
+        version is written. What is written meanwhile keeps its own entries. Raises Stale when `newest` does not hold.
+        """
+
+    async def indexed_fingerprints(self) -> Mapping[str, str]:
+        """By which definitions the index was made: what `set_fingerprints` was told."""
+
+    async def set_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        """Keep these beside those that are kept; one that is there already is replaced."""
+
+    async def explain(self, query: SearchQuery) -> Explanation:
+        """Answer the search and tell how."""
 
     async def counts(self) -> dict[str, int]:
         """Number of live resources by type."""

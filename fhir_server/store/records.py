@@ -44,7 +44,8 @@ class Claim:
 class WriteOp(Struct, frozen=True, gc=False):
     """One version to write. `body` None deletes. The claims and entries replace those of the version before.
 
-    `fresh` says that the id was made for this write, so that a store need not look for a version before.
+    `fresh` says that the id was made for this write, so that a store need not look for a version before; `parameters` is
+    the sequence of the newest SearchParameter that was known when the entries were made.
     """
 
     method: Method
@@ -54,6 +55,7 @@ class WriteOp(Struct, frozen=True, gc=False):
     entries: Entries
     claims: tuple[Claim, ...] = ()
     fresh: bool = False
+    parameters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,15 @@ class MatchesAre:
     limit: int = 2
 
 
-Precondition = VersionIs | MatchesAre
+@dataclass(frozen=True, slots=True)
+class NewestIs:
+    """Precondition: `sequence` is that of the newest version of any resource of `type`; 0: there never was one."""
+
+    type: str
+    sequence: int
+
+
+Precondition = VersionIs | MatchesAre | NewestIs
 
 
 class Stored(Struct, frozen=True, gc=False):
@@ -102,18 +112,65 @@ class Stored(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a search. `next` is the cursor of the page after, None at the end.
+    """A page of a search. `next` is the cursor of the page after, `previous` of the page before; None at the ends.
 
-    `total` is None when it was not asked for (a store gives it where it costs nothing); `total_estimated` says that it is
-    a guess; `included_truncated` that `include_limit` cut the included resources.
+    All pages of a search show the store as it was when the first page was made: rows that were written, changed or
+    deleted since neither repeat nor hide a row that matched then (a row deleted since is left out of its page). `total` is
+    None when it was not asked for (a store gives it where it costs nothing); `total_estimated` says that it is a guess;
+    `included_truncated` that `include_limit` cut the included resources; `unstable` that so much was written since the
+    first page that the promise could not be kept.
     """
 
     matches: tuple[Stored, ...]
     included: tuple[Stored, ...] = ()
     next: str | None = None
+    previous: str | None = None
     total: int | None = None
     total_estimated: bool = False
     included_truncated: bool = False
+    unstable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """A stretch of resources whose index entries were made anew.
+
+    `next` is the cursor of what follows, None at the end; `resources` were looked at, `changed` entries were added or
+    removed.
+    """
+
+    next: int | None
+    resources: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement that answered a search, with marks in the place of its values.
+
+    `plan` is how the store carries it out; `rows` is what it gave, `work` what it took in the store's own unit.
+    """
+
+    text: str
+    plan: tuple[str, ...]
+    rows: int
+    work: int
+    microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a store answered a search: its statements in order (none where it has no statements).
+
+    `unit` says what `work` counts; `matches` and `total` are those of the page.
+    """
+
+    steps: tuple[Step, ...]
+    work: int
+    unit: str
+    microseconds: int
+    matches: int
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

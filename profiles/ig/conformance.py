@@ -42,7 +42,9 @@ def conformance_resources(operations: Iterable[str] = ()) -> tuple[dict[str, Any
 
     Raises KeyError for an operation that neither R4 nor Osler's own files define.
     """
-    own = (*_own_definitions(), error_code_system())
+    asked = dict.fromkeys(operations)
+    own = [r for r in _own_definitions() if r["resourceType"] != "OperationDefinition" or r["url"] in asked]
+    own.append(error_code_system())
     official = {o["url"]: dict(o) for o in operation_definitions()}
     known = {r["url"] for r in own}
-    return (*own, *(official[url] for url in dict.fromkeys(operations) if url not in known))
+    return (*own, *(official[url] for url in asked if url not in known))

@@ -20,7 +20,11 @@ from fhir_r4.definitions import code_system_urls, resource_types, value_set_urls
 from fhir_r4.errors import ERRORS, FhirError
 from fhir_server.operations.catalogue import OPERATIONS
 from fhir_server.search.directives import RESULT_PARAMETERS
-from fhir_server.search.modifiers import MODIFIERS, NOT_YET
+from fhir_server.search.filter import OPERATORS
+from fhir_server.search.hierarchies import HIERARCHIES
+from fhir_server.search.lists import FUNCTIONAL_LISTS
+from fhir_server.search.modifiers import MODIFIERS
+from fhir_server.search.parameters import SPECIAL_PARAMETERS
 from fhir_server.search.tree import Prefix
 from fhir_server.settings import Settings
 
@@ -100,12 +104,17 @@ def test_every_command_is_documented_with_its_options() -> None:
 
 def test_every_kind_of_search_parameter_is_documented_with_its_modifiers() -> None:
     documented = rows(section(text_of("search.md"), "Kinds and modifiers"))
-    assert documented.keys() == MODIFIERS.keys() - {"composite", "special"}
+    assert documented.keys() == MODIFIERS.keys()
     for kind, cells in documented.items():
         assert set(re.findall(r"`:([\w-]+)`", cells[2])) == set(MODIFIERS[kind]), kind
-    later = section(text_of("search.md"), "Not there yet")
-    for modifier in (m for modifiers in NOT_YET.values() for m in modifiers):
-        assert f"`:{modifier}`" in later
+
+
+def test_special_parameters_lists_hierarchies_and_operators_are_documented() -> None:
+    text = text_of("search.md")
+    for name in (*SPECIAL_PARAMETERS, *FUNCTIONAL_LISTS, *OPERATORS):
+        assert f"`{name}`" in text, name
+    for type in HIERARCHIES:
+        assert type in text, type
 
 
 def test_every_prefix_and_result_parameter_is_documented() -> None:

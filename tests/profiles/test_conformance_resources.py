@@ -6,11 +6,15 @@ import pytest
 
 from fhir_r4 import definitions
 from fhir_r4.errors import ERROR_SYSTEM, ERRORS, Gone, NotFound
+from fhir_server.operations.catalogue import OPERATIONS
 from profiles.ig import conformance_resources
 from profiles.ig.conformance import load_definitions
 from profiles.structure import StructuralValidator
 
-ALL_OPERATIONS = [o["url"] for o in definitions.operation_definitions()]
+ALL_OPERATIONS = [
+    *(o["url"] for o in definitions.operation_definitions()),
+    *(o.definition for o in OPERATIONS if "hl7.org" not in o.definition),
+]
 VALIDATE = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fhir_r4.definitions import resource_types
+from fhir_r4.definitions import resource_types, search_parameters
 from tests.conftest import Client
 
 
@@ -50,10 +50,21 @@ async def test_every_listed_parameter_of_the_main_types_can_be_searched(client: 
         "quantity": "1",
         "uri": "http://x",
     }
+    special = {"_filter": "_id eq x", "_list": "x", "near": "1|2"}
+    kinds = {p.url: p.type for p in search_parameters()}
+    parameters = client.app.services.parameters
     statement = (await client.get("/metadata")).json()
+    types = ("Patient", "Observation", "Encounter", "RiskAssessment", "ValueSet", "Location")
     for resource in statement["rest"][0]["resource"]:
-        if resource["type"] in ("Patient", "Observation", "Encounter", "RiskAssessment", "ValueSet"):
+        if resource["type"] in types:
+            assert {p["name"] for p in resource["searchParam"]} >= {"_id", "_list", "_text", "_filter"}
             for parameter in resource["searchParam"]:
-                url = f"/{resource['type']}?{parameter['name']}={dummies[parameter['type']]}&_summary=count"
+                name, kind = parameter["name"], parameter["type"]
+                if kind == "composite":
+                    components = parameters.of(resource["type"])[name].components
+                    value = "$".join(dummies[kinds[url]] for url, _ in components)
+                else:
+                    value = special[name] if kind == "special" else dummies[kind]
+                url = f"/{resource['type']}?{name}={value}&_summary=count"
                 answer = await client.get(url)
                 assert answer.status_code == 200, (url, answer.text)

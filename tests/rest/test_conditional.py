@@ -39,6 +39,8 @@ async def test_conditional_create_with_several_matches_is_refused(client: Client
 async def test_conditional_create_needs_criteria_that_are_understood(client: Client) -> None:
     assert (await client.post_json("/Patient", patient(), if_none_exist="")).status_code == 400
     assert (await client.post_json("/Patient", patient(), if_none_exist="nonsense=1")).status_code == 400
+    none = "_has:Observation:patient:code-value-quantity=a$x"
+    assert (await client.post_json("/Patient", patient(), if_none_exist=none)).status_code == 400
     beside = "identifier=http://mrn|42&_count=1"
     assert (await client.post_json("/Patient", patient(), if_none_exist=beside)).status_code == 400
 

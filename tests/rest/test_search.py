@@ -184,3 +184,12 @@ async def test_self_link_says_what_was_processed(hospital: Client) -> None:
     answer = (await hospital.get("/Patient?name=osler&_count=5&_sort=-birthdate")).json()
     links = {link["relation"]: link["url"] for link in answer["link"]}
     assert links["self"] == "http://osler.test/fhir/Patient?name=osler&_count=5&_sort=-birthdate"
+
+
+@pytest.mark.parametrize("query", ["Observation?code-value-quantity=8867-4$x", "Location?near=here"])
+async def test_a_value_that_nothing_can_have_finds_nothing_and_is_told(hospital: Client, query: str) -> None:
+    answer = (await hospital.get(f"/{query}", headers={"prefer": "handling=strict"})).json()
+    assert answer["total"] == 0
+    (told,) = answer["entry"]
+    assert told["search"]["mode"] == "outcome"
+    assert "Nothing can match" in told["resource"]["issue"][0]["diagnostics"]

@@ -23,7 +23,14 @@ PATIENT: dict[str, Any] = {
         }
     ],
     "active": False,
-    "identifier": [{"system": "http://osler.test/mrn", "value": "007"}, {"value": "loose"}],
+    "identifier": [
+        {
+            "system": "http://osler.test/mrn",
+            "value": "007",
+            "type": {"coding": [{"system": "urn:v2-0203", "code": "MR"}], "text": "Medical record number"},
+        },
+        {"value": "loose"},
+    ],
     "name": [
         {"use": "official", "family": "Åström", "given": ["Eve  Marie", None, "Ölga"], "prefix": ["Dr."]},
         {"text": "Evy"},
@@ -60,7 +67,7 @@ PRESSURE: dict[str, Any] = {
     "performer": [{"reference": "Practitioner/d1"}, {"display": "somebody"}],
     "component": [
         {
-            "code": {"coding": [{"system": LOINC, "code": "8480-6"}]},
+            "code": {"coding": [{"system": LOINC, "code": "8480-6", "display": "Systolic"}]},
             "valueQuantity": {"value": Decimal("120"), "unit": "mmHg", "system": UCUM, "code": "mm[Hg]"},
         },
         {
@@ -126,6 +133,7 @@ PLAN: dict[str, Any] = {
     "resourceType": "PlanDefinition",
     "id": "pl1",
     "status": "active",
+    "version": "1.A",
     "relatedArtifact": [
         {"type": "depends-on", "resource": "http://osler.test/ValueSet/wards|2.0"},
         {"type": "successor", "resource": "http://osler.test/plans/next"},
@@ -175,4 +183,50 @@ APPOINTMENT: dict[str, Any] = {
     ],
 }
 
-ALL = (PATIENT, PRESSURE, TRACE, RISK, INVOICE, VALUE_SET, PLAN, DOCUMENT, ANSWERS, APPOINTMENT)
+SEQUENCE: dict[str, Any] = {
+    "resourceType": "MolecularSequence",
+    "id": "ms1",
+    "coordinateSystem": 1,
+    "referenceSeq": {
+        "chromosome": {"coding": [{"system": "urn:chr", "code": "1"}]},
+        "windowStart": 1,
+        "windowEnd": 101,
+    },
+    "variant": [{"start": 128273725, "end": 128273726}, {"start": 5, "end": 6}, {"start": 7}],
+}
+
+WARD: dict[str, Any] = {
+    "resourceType": "Location",
+    "id": "ward",
+    "status": "active",
+    "position": {"longitude": Decimal("10.75"), "latitude": Decimal("59.95")},
+    "partOf": {"reference": "Location/house"},
+}
+
+PROBLEMS: dict[str, Any] = {
+    "resourceType": "List",
+    "id": "l1",
+    "status": "current",
+    "mode": "working",
+    "code": {"coding": [{"system": LOINC, "code": "11450-4"}]},
+    "entry": [
+        {"item": {"reference": "Condition/c1"}},
+        {"deleted": True, "item": {"reference": "Condition/c2"}},
+    ],
+}
+
+ALL = (
+    SEQUENCE,
+    WARD,
+    PROBLEMS,
+    PATIENT,
+    PRESSURE,
+    TRACE,
+    RISK,
+    INVOICE,
+    VALUE_SET,
+    PLAN,
+    DOCUMENT,
+    ANSWERS,
+    APPOINTMENT,
+)

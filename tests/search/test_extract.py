@@ -1,6 +1,7 @@
 """What resources leave in the index."""
 
 import math
+from itertools import product
 
 import pytest
 
@@ -8,9 +9,10 @@ from fhir_r4.definitions import resource_types
 from fhir_r4.temporal import OPEN_HIGH, parse_interval
 from fhir_server.search.entries import Entries
 from fhir_server.search.match import all_kinds
-from fhir_server.search.parameters import STORE_PARAMETERS
+from fhir_server.search.parameters import STORE_PARAMETERS, value_type
 from fhir_server.search.paths import Item, follow
-from fhir_server.search.rules import RULES, Rules
+from fhir_server.search.rule_table import ENTRY_KINDS, RULES
+from fhir_server.search.rules import Rules
 from tests.search import resources as r
 from tests.search.conftest import BASE
 
@@ -60,6 +62,8 @@ def of(entries, code):
             ("Practitioner", "d2", "http://other.test/fhir", "4"),
         ]),
         (r.PATIENT, "general-practitioner:identifier", [("http://osler.test/npi", "n7")]),
+        (r.PATIENT, "identifier:of-type", [("urn:v2-0203", "MR|007")]),
+        (r.PATIENT, "identifier:text", [("medical record number", "medical record number")]),
         (r.PATIENT, "organization", [("", "", "", "")]),
         (r.PATIENT, "link", [("Patient", "p0", "", "")]),
         (r.PRESSURE, "code", [("", "BP"), (r.LOINC, "85354-9")]),
@@ -72,19 +76,35 @@ def of(entries, code):
             (120.0, 120.0, r.UCUM, "mm[Hg]", "mmHg"),
         ]),
         (r.PRESSURE, "value-quantity", []),
+        (r.PRESSURE, "code:text", [("blood pressure", "blood pressure")]),
+        (r.PRESSURE, "combo-code:text", [("blood pressure", "blood pressure"), ("systolic", "systolic")]),
+        (r.PRESSURE, "category:text", [("vital signs", "vital signs")]),
+        (r.PRESSURE, "component-value-quantity:ucum", [
+            (15998640.0, 15998640.0, "urn:osler:ucum", "g.m-1.s-2", ""),
+        ]),
         (r.TRACE, "patient", []),
         (r.TRACE, "subject", [("Device", "x", "", "")]),
         (r.TRACE, "date", [(parse_interval("2026-01-15")[0], parse_interval("2026-02-03")[1])]),
         (r.TRACE, "value-quantity", [(0.0, 6.0, r.UCUM, "mV", "mV")]),
         (r.RISK, "probability", [(0.25, 0.25), (0.5, math.inf)]),
         (r.RISK, "patient", []),
+        (r.TRACE, "value-quantity:ucum", [(0.0, 6.0, "urn:osler:ucum", "C-1.g.m2.s-2", "")]),
+        (r.WARD, "near", [(59.95, 10.75)]),
+        (r.WARD, "partof", [("Location", "house", "", "")]),
+        (r.PROBLEMS, "item", [("Condition", "c1", "", ""), ("Condition", "c2", "", "")]),
+        (r.PROBLEMS, "item:current", [("Condition", "c1", "", "")]),
         (r.INVOICE, "totalgross", [(99.9, 99.9, "urn:iso:std:iso:4217", "NOK", "NOK")]),
         (r.VALUE_SET, "url", [("http://osler.test/ValueSet/wards",)]),
         (r.VALUE_SET, "description", [("all wards", "All  Wards")]),
         (r.VALUE_SET, "context-quantity", [(18.0, math.inf, r.UCUM, "a", "a")]),
+        (r.VALUE_SET, "context-quantity:ucum", [(568036800.0, math.inf, "urn:osler:ucum", "s", "")]),
         (r.PLAN, "depends-on", [
             ("", "http://osler.test/logic/l1", "", ""), ("ValueSet", "wards", "http://osler.test", "2.0"),
         ]),
+        (r.PLAN, "depends-on:below", [
+            ("http://osler.test/ValueSet/wards", "2"), ("http://osler.test/ValueSet/wards", "2.0"),
+        ]),
+        (r.PLAN, "version", [("", "1.A"), ("", "1.a")]),
         (r.PLAN, "successor", [("", "http://osler.test/plans/next", "", "")]),
         (r.DOCUMENT, "composition", [("Composition", "c1", "", "")]),
         (r.DOCUMENT, "timestamp", [parse_interval("2026-01-31T09:30:00.123Z")]),
@@ -112,22 +132,83 @@ def test_dates_without_a_zone_are_read_in_the_zone_given(parameters):
     assert of(entries, "birthdate") == [parse_interval("1980-02", "Asia/Tokyo")]
 
 
+def one_by_one(compiled, resource):
+    """The entries of a parameter by plain reading: every path followed by itself, every value put to its rules."""
+    rules, found = Rules(local_bases=(BASE,)), Entries()
+    kind, code = compiled.definition.type, compiled.definition.code
+    for path in compiled.paths:
+        for value in follow(path, resource):
+            for leaves in RULES[kind][value_type(path)]:
+                if leaves.needs and value.get(leaves.needs) is None:
+                    continue
+                entries = getattr(found, ENTRY_KINDS[leaves.kind][0])
+                entries += [(code + leaves.suffix, *members) for members in leaves.rule(rules, value)]
+    return found
+
+
+def composites_one_by_one(compiled, resource):
+    rules, found = Rules(local_bases=(BASE,)), set()
+
+    def values(part, element, suffix):
+        return [
+            (leaves.kind, *members)
+            for path in part.paths
+            for value in follow(path, resource if part.whole else element)
+            for leaves in RULES[part.kind][value_type(path)]
+            if leaves.suffix == suffix
+            for members in leaves.rule(rules, value)
+        ]
+
+    for path, parts in zip(compiled.paths, compiled.parts, strict=True):
+        for element in follow(path, resource):
+            written = [values(part, element, "") for part in parts]
+            canonical = [values(part, element, ":ucum") for part in parts]
+            found |= {(compiled.definition.code, one) for one in product(*written)}
+            if any(canonical):
+                either = [c or w for c, w in zip(canonical, written, strict=True)]
+                found |= {(compiled.definition.code + ":ucum", one) for one in product(*either)}
+    return found
+
+
 @pytest.mark.parametrize("resource", r.ALL, ids=lambda x: f"{x['resourceType']}/{x['id']}")
 def test_the_generated_code_does_what_paths_and_rules_say_one_by_one(parameters, extractor, resource):
-    rules, expected = Rules(local_bases=(BASE,)), Entries()
-    for compiled in parameters.compiled(resource["resourceType"]):
-        for path in compiled.paths:
-            if not any(isinstance(step, Item) for step in path.steps):
-                for value in follow(path, resource):
-                    RULES[compiled.definition.type][path.type](
-                        rules, expected, compiled.definition.code, value
-                    )
-    found = extractor.extract(resource)
-    numbered = {c.definition.code for c in parameters.compiled(resource["resourceType"])
+    compiled = parameters.compiled(resource["resourceType"])
+    numbered = {c.definition.code for c in compiled
                 if any(isinstance(step, Item) for p in c.paths for step in p.steps)}  # fmt: skip
-    for kind, wanted in zip(all_kinds(found), all_kinds(expected), strict=True):
+    found = extractor.extract(resource)
+    wanted = [set() for _ in all_kinds(found)]
+    for one in compiled:
+        if one.definition.type == "composite":
+            wanted[-2] |= composites_one_by_one(one, resource)
+        elif one.definition.code not in numbered:
+            for kind, entries in zip(wanted, all_kinds(one_by_one(one, resource)), strict=True):
+                kind.update(entries)
+    for kind, entries in zip(all_kinds(found), wanted, strict=True):
         assert len(kind) == len(set(kind)), "no entry twice"
-        assert {e for e in kind if e[0] not in numbered} == set(wanted)
+        assert {e for e in kind if e[0].partition(":")[0] not in numbered} == entries
+
+
+def test_a_composite_has_an_entry_for_each_combination_within_one_element(extractor):
+    systolic, diastolic = ("token", r.LOINC, "8480-6"), ("token", r.LOINC, "8462-4")
+    mmhg = ("quantity", 120.0, 120.0, r.UCUM, "mm[Hg]", "mmHg")
+    below = ("quantity", -math.inf, math.nextafter(80, 0), "", "", "mmHg")
+    found = extractor.extract(r.PRESSURE)
+    assert of(found, "component-code-value-quantity") == [((diastolic, below),), ((systolic, mmhg),)]
+    canonical = ("quantity", 15998640.0, 15998640.0, "urn:osler:ucum", "g.m-1.s-2", "")
+    assert of(found, "component-code-value-quantity:ucum") == [((systolic, canonical),)]
+    assert of(found, "code-value-quantity") == []
+
+
+def test_a_composite_takes_what_it_needs_from_the_whole_resource(extractor):
+    found = extractor.extract(r.SEQUENCE)
+    chromosome = ("token", "urn:chr", "1")
+    assert of(found, "chromosome-variant-coordinate") == [
+        ((chromosome, ("number", 5.0, 5.0), ("number", 6.0, 6.0)),),
+        ((chromosome, ("number", 128273725.0, 128273725.0), ("number", 128273726.0, 128273726.0)),),
+    ]
+    assert of(found, "chromosome-window-coordinate") == [
+        ((chromosome, ("number", 1.0, 1.0), ("number", 101.0, 101.0)),)
+    ]
 
 
 @pytest.mark.parametrize("type", resource_types())

@@ -1,6 +1,7 @@
 """The meaning of expressions over entries, and the order of resources."""
 
 import math
+from dataclasses import replace
 from functools import cmp_to_key
 
 import pytest
@@ -13,6 +14,7 @@ from fhir_server.search.match import (
     NoLookup,
     compare_date,
     compare_number,
+    distance,
     matches,
 )
 from fhir_server.search.order import position, position_order, sort_value
@@ -20,10 +22,13 @@ from fhir_server.search.text import normalise
 from fhir_server.search.tree import (
     And,
     Chain,
+    Composite,
     DateIs,
     Everything,
+    FullText,
     Has,
     IdIs,
+    Near,
     Not,
     Nothing,
     NumberIs,
@@ -32,7 +37,10 @@ from fhir_server.search.tree import (
     QuantityIs,
     RefersTo,
     SortKey,
+    TextIs,
+    TokenIn,
     TokenIs,
+    TypeIs,
     Updated,
     UriIs,
     all_of,
@@ -171,6 +179,109 @@ def test_the_prefixes_of_numbers_fit_together(low, length, value):
     assert held("ap") or not held("eq")
     assert held("gt") or not held("sa")
     assert held("lt") or not held("eb")
+
+
+SYSTOLIC = (("token", "s", "a"), ("quantity", 120.0, 120.0, "u", "mm", "mm"), ("date", 0, 10))
+
+
+def test_the_components_of_one_entry_satisfy_all_parts_of_a_composite():
+    other = (("token", "s", "b"), ("quantity", 80.0, 80.0, "u", "mm", "mm"), ("date", 20, 30))
+    one = candidate(composites=[("x", SYSTOLIC), ("x", other), ("y", SYSTOLIC)])
+
+    def asked(code, low, param="x", date="ap"):
+        value = QuantityIs(param, "gt", low, low, low, None, None)
+        return holds(Composite(param, (TokenIs(param, None, code), value, DateIs(param, date, 5, 25))), one)
+
+    assert asked("a", 100.0)
+    assert asked("b", 70.0)
+    assert not asked("b", 100.0), "80 is not above 100, though the other entry's value is"
+    assert not asked("c", 70.0)
+    assert not asked("a", 100.0, "z")
+    assert not asked("a", 100.0, date="eb")
+    either = Or((TokenIs("x", "s", "a"), TokenIn("x", frozenset({("s", "b")}))))
+    assert holds(
+        Composite("x", (either, QuantityIs("x", "lt", 90.0, 0.0, 0.0, None, None), DateIs("x", "gt", 0, 1))),
+        one,
+    )
+    assert holds(Present("x"), one)
+
+
+def test_a_part_of_another_kind_or_number_is_not_satisfied():
+    one = candidate(composites=[("x", (("token", "", "1"), ("string", "1", "1")))])
+    text = TextIs("x", "1", "equals")
+    assert holds(Composite("x", (TokenIs("x", None, "1"), text)), one)
+    assert not holds(Composite("x", (text, TokenIs("x", None, "1"))), one)
+    assert not holds(Composite("x", (TokenIs("x", None, "1"),)), one)
+
+
+@pytest.mark.parametrize(
+    ("point", "other", "metres"),
+    [
+        ((0.0, 0.0), (0.0, 0.0), 0.0),
+        ((0.0, 0.0), (0.0, 1.0), 111_195.08),
+        ((0.0, 179.5), (0.0, -179.5), 111_195.08),
+        ((90.0, 0.0), (90.0, 123.0), 0.0),
+        ((90.0, 0.0), (-90.0, 0.0), 20_015_114.4),
+        ((59.9139, 10.7522), (60.3913, 5.3221), 305_300.0),
+    ],
+)
+def test_distances_are_those_on_a_sphere(point, other, metres):
+    found = distance(*point, *other)
+    assert found == pytest.approx(metres, rel=1e-3, abs=1e-6)
+    assert found == distance(*other, *point)
+    one = candidate(positions=[("x", *other)])
+    assert holds(Near("x", *point, found), one)
+    assert not holds(Near("x", *point, found - 1), one)
+    assert not holds(Near("y", *point, found), one)
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "held"),
+    [
+        ("exact", "Ann", True), ("exact", "ann", False), ("equals", "ann", True), ("equals", "an", False),
+        ("starts", "a", True), ("ends", "nn", True), ("ends", "a", False), ("contains", "n", True),
+        ("gt", "anm", True), ("gt", "ann", False), ("ge", "ann", True), ("ge", "ano", False),
+        ("lt", "ano", True), ("lt", "ann", False), ("le", "ann", True), ("le", "anm", False),
+    ],
+)  # fmt: skip
+def test_texts_are_compared_as_their_mode_says(mode, text, held):
+    assert holds(TextIs("x", text, mode), candidate(strings=[("x", "ann", "Ann")])) is held
+
+
+def test_a_token_is_one_of_a_set():
+    one = candidate(tokens=[("x", "s", "a")])
+    assert holds(TokenIn("x", frozenset({("s", "a"), ("s", "b")})), one)
+    assert not holds(TokenIn("x", frozenset({("", "a"), ("s", "b")})), one)
+    assert not holds(TokenIn("x", frozenset()), one)
+
+
+def test_whole_words_and_phrases_are_found_in_the_texts():
+    one = replace(candidate(), texts=lambda: ("bone and liver", "bone and liver 7 days"))
+
+    def asked(field, *query):
+        return holds(FullText(field, query), one)
+
+    assert asked("text", (("bone",), ("liver",)))
+    assert asked("text", (("and", "liver"),))
+    assert not asked("text", (("bone", "liver"),))
+    assert not asked("text", (("bon",),))
+    assert not asked("text", (("days",),))
+    assert asked("content", (("days",),))
+    assert asked("text", (("days",),), (("bone",),))
+    assert not asked("text")
+    assert not holds(FullText("content", ((("a",),),)), candidate())
+
+
+def test_a_type_is_one_of_several():
+    assert holds(TypeIs(("Group", "Patient")), candidate())
+    assert not holds(TypeIs(("Group",)), candidate())
+
+
+def test_a_period_contains_a_moment():
+    one = candidate(dates=[("x", 0, 10), ("x", 20, 30)])
+    assert holds(DateIs("x", "co", 2, 3), one)
+    assert holds(DateIs("x", "co", 20, 30), one)
+    assert not holds(DateIs("x", "co", 5, 25), one)
 
 
 leaves = st.sampled_from(

@@ -105,6 +105,8 @@ def measured(**quantity):
 
 DOSE = measured(value=Decimal("5.4"), unit="milligram", system=r.UCUM, code="mg")
 BARE = measured(value=Decimal("5.4"), unit="mg")
+FEVER = measured(value=Decimal("37.0"), unit="°C", system=r.UCUM, code="Cel")
+ACID = measured(value=Decimal("5.4"), system=r.UCUM, code="[pH]")
 BELOW = measured(value=Decimal("5.4"), comparator="<", system=r.UCUM, code="mg")
 
 
@@ -116,7 +118,20 @@ BELOW = measured(value=Decimal("5.4"), comparator="<", system=r.UCUM, code="mg")
         (f"5.4|{r.UCUM}|mg", [DOSE], [BARE, BELOW]),
         ("5.4||mg", [DOSE, BARE], []),
         ("5.4||milligram", [DOSE], [BARE]),
-        ("5.40e-3|http://unitsofmeasure.org|g", [], [DOSE]),
+        ("5.40e-3|http://unitsofmeasure.org|g", [DOSE], [BARE, BELOW]),
+        ("5.5e-3|http://unitsofmeasure.org|g", [], [DOSE]),
+        ("5400|http://unitsofmeasure.org|ug", [DOSE], [BARE]),
+        ("5401|http://unitsofmeasure.org|ug", [], [DOSE, BARE]),
+        ("5.4e3|http://unitsofmeasure.org|ug", [DOSE], [BARE]),
+        ("lt5.4e3|http://unitsofmeasure.org|ug", [BELOW], [DOSE]),
+        ("ge0.0000054|http://unitsofmeasure.org|kg", [DOSE], [BELOW]),
+        ("5.4|http://unitsofmeasure.org|mL", [], [DOSE]),
+        ("5.4|http://unitsofmeasure.org|[pH]", [ACID], [DOSE]),
+        ("37|http://unitsofmeasure.org|Cel", [FEVER], []),
+        ("98.6|http://unitsofmeasure.org|[degF]", [FEVER], []),
+        ("gt310|http://unitsofmeasure.org|K", [FEVER], []),
+        ("ap34|http://unitsofmeasure.org|Cel", [FEVER], []),
+        ("ap33|http://unitsofmeasure.org|Cel", [], [FEVER]),
         (f"ap5|{r.UCUM}|mg", [BELOW], []),
         (f"lt5|{r.UCUM}|mg", [BELOW], [DOSE]),
         ("le5.4||mg", [DOSE, BARE, BELOW], []),

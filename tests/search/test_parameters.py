@@ -12,25 +12,20 @@ from fhir_r4.definitions import (
     search_parameters,
 )
 from fhir_server.search.extract import Extractor
-from fhir_server.search.parameters import STORE_PARAMETERS, Parameters, compartment
+from fhir_server.search.parameters import LISTED, STORE_PARAMETERS, Parameters, compartment
 from fhir_server.search.tree import IdIs, Or, RefersTo
 
 # R4 itself gives these no expression.
-WITHOUT_EXPRESSION = {"_content", "_text", "_query", "_filter", "age", "birthOrderBoolean"}
+WITHOUT_EXPRESSION = {"_query", "age", "birthOrderBoolean"}
 
 
 def test_every_parameter_of_every_type_is_searchable_or_listed_with_a_known_reason(parameters):
     for type in resource_types():
         listed = {u.code: u.reason for u in parameters.unsearchable(type)}
         compiled = {c.definition.code for c in parameters.compiled(type)}
-        assert set(parameters.of(type)) == set(listed) | compiled | STORE_PARAMETERS
-        for code in listed:
-            definition = parameters.of(type)[code]
-            assert code in WITHOUT_EXPRESSION or definition.type in ("composite", "special"), (
-                type,
-                code,
-                listed[code],
-            )
+        special = set(parameters.special(type)) - {"_list"}
+        assert set(parameters.of(type)) == set(listed) | (compiled - {LISTED}) | STORE_PARAMETERS | special
+        assert set(listed) <= WITHOUT_EXPRESSION, (type, listed)
 
 
 def test_all_definitions_of_r4_are_there(parameters):
@@ -50,11 +45,77 @@ def test_no_path_of_a_searchable_parameter_is_left_out_but_for_types_that_its_ki
     left_out = set()
     for type in resource_types():
         for compiled in parameters.compiled(type):
+            if compiled.definition.type in ("composite", "special"):
+                continue
             every = compile_paths(parse(compiled.definition.expression), type)
             kept = {path.type for path in compiled.paths}
             left_out |= {(compiled.definition.type, p.type) for p in every if p.type not in kept}
     # occurrence and performed can be a text, an age or a range: there is no date in them
     assert left_out == {("date", "string"), ("date", "Age"), ("date", "Range")}
+
+
+def test_all_composites_of_r4_have_parts_of_the_kinds_of_their_components(parameters):
+    composites = {}
+    for type in resource_types():
+        for code, definition in parameters.of(type).items():
+            if definition.type == "composite":
+                assert parameters.searchable(type, code)
+                composites[type, code] = tuple(one.kind for one in parameters.parts_about(type, code))
+    assert len(composites) == 72
+    assert {code for (_, code), kinds in composites.items() if len(kinds) == 3} == {
+        "chromosome-variant-coordinate", "chromosome-window-coordinate",
+        "referenceseqid-variant-coordinate", "referenceseqid-window-coordinate",
+    }  # fmt: skip
+    assert composites["Observation", "code-value-date"] == ("token", "date")
+    assert composites["DocumentReference", "relationship"] == ("token", "reference")
+
+
+def test_parameters_without_an_expression_that_have_a_meaning_are_told(parameters):
+    assert parameters.special("Patient") == ("_text", "_content", "_filter", "_list")
+    assert parameters.special("Binary") == ("_content", "_filter", "_list")
+    assert parameters.searchable("Patient", "_filter")
+    assert not parameters.searchable("Patient", "_query")
+
+
+def test_what_a_list_has_in_it_cannot_be_asked_for_by_name(parameters):
+    assert LISTED not in parameters.of("List")
+
+
+def test_a_custom_composite_is_put_together_like_any_other():
+    definition = SearchParameter(
+        url="http://osler.test/SearchParameter/name-use",
+        code="name-use",
+        type="composite",
+        base=("Patient",),
+        expression="Patient.name",
+        components=(
+            ("http://hl7.org/fhir/SearchParameter/individual-family", "family"),
+            ("http://hl7.org/fhir/SearchParameter/individual-given", "given"),
+        ),
+    )
+    entries = Extractor(Parameters(custom=[definition])).extract(
+        {"resourceType": "Patient", "name": [{"family": "A", "given": ["B", "C"]}, {"family": "D"}]}
+    )
+    assert [e for e in entries.composites if e[0] == "name-use"] == [
+        ("name-use", (("string", "a", "A"), ("string", "b", "B"))),
+        ("name-use", (("string", "a", "A"), ("string", "c", "C"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("components", "reason"),
+    [
+        ((), "no components"),
+        ((("http://osler.test/none", "family"),), "no kind"),
+        ((("http://hl7.org/fhir/SearchParameter/individual-family", "period"),), "nothing that a string"),
+        ((("http://hl7.org/fhir/SearchParameter/individual-family", "%resource.id | family"),), "%resource"),
+        ((("http://hl7.org/fhir/SearchParameter/individual-family", "nmae"),), "no element nmae"),
+    ],
+)
+def test_a_composite_that_cannot_be_put_together_is_listed_with_its_reason(components, reason):
+    custom = SearchParameter("u", "x", "composite", ("Patient",), "Patient.name", components=components)
+    (listed,) = [u for u in Parameters(custom=[custom]).unsearchable("Patient") if u.code == "x"]
+    assert reason in listed.reason
 
 
 def test_binaries_have_the_parameters_of_resource_alone(parameters):

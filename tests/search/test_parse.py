@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_r4.errors import FhirError, InvalidParameter, InvalidRequest, NotSupported, UnknownParameter
+from fhir_server.search.codes import Addresses
 from fhir_server.search.modifiers import MODIFIERS
 from fhir_server.search.parameters import Parameters
 from fhir_server.search.parse import parse_search
-from fhir_server.search.rules import RULES
+from fhir_server.search.rule_table import ENTRY_KINDS, RULES
 from fhir_server.search.tree import (
     And,
     Chain,
@@ -57,18 +58,32 @@ def test_without_criteria_everything_is_found(ask):
         ("Patient", "_has:Observation:patient=x", UnknownParameter, "_has:Type"),
         ("Patient", "_has:Obs:patient:code=x", UnknownParameter, "Obs"),
         ("Patient", "_count:exact=1", UnknownParameter, "modifier"),
-        ("Patient", "_include:recurse=Patient:organization", UnknownParameter, ":iterate"),
+        ("Patient", "_include:deep=Patient:organization", UnknownParameter, ":iterate"),
         ("Patient", "_sort=nmae", UnknownParameter, "name"),
         ("Patient", "_type=Patient", UnknownParameter, "_type"),
         ((), "name=x", UnknownParameter, "all types"),
         (("Patient", "Observation"), "name=x", UnknownParameter, "Observation"),
-        ("Patient", "identifier:of-type=a|b|c", NotSupported, ":of-type"),
-        ("Patient", "_text=x", NotSupported, "_text"),
-        ("Observation", "code-value-quantity=a$1", NotSupported, "composite"),
-        ("Location", "near=1|2|3", NotSupported, "near"),
+        ("Patient", "gender:of-type=a|b|c", UnknownParameter, ":of-type"),
+        ("Patient", "active:text=x", UnknownParameter, "it takes :missing, :not."),
+        ("Patient", "active:in=http://x", UnknownParameter, ":in"),
+        ("Patient", "identifier:below=a|b", UnknownParameter, ":below"),
+        ("Patient", "_id:text=x", UnknownParameter, ":text"),
+        ("PlanDefinition", "depends-on:identifier=x", UnknownParameter, ":identifier"),
+        ("Patient", "_text:exact=x", UnknownParameter, ":exact"),
+        ("Patient", "_filter:not=x", UnknownParameter, ":not"),
+        ("Patient", "_list:missing=true", UnknownParameter, ":missing"),
+        ("Observation", "code-value-quantity:exact=a$1", UnknownParameter, ":exact"),
+        ("Binary", "_text=x", UnknownParameter, "_text"),
+        ("Patient", "_query=x", NotSupported, "_query"),
+        ("Patient", "gender:in=http://x", NotSupported, "terminology"),
         ("Patient", "_contained=true", NotSupported, "_contained"),
-        ("Patient", "_revinclude=*", NotSupported, "Type:*"),
+        ("Patient", "_containedType=container", NotSupported, "_containedType"),
         ("Patient", "_sort=organization.name", NotSupported, "_sort"),
+        ("Patient", "_sort=_text", NotSupported, "no order"),
+        ("Patient", "_sort=_list", NotSupported, "no order"),
+        ("Patient", "_sort=_score", UnknownParameter, "_score"),
+        ("Observation", "_sort=code-value-quantity", NotSupported, "no order"),
+        ("Location", "_sort=near", NotSupported, "no order"),
     ],
 )
 def test_what_is_not_known_is_refused_and_named_or_told_when_lenient(ask, type, query, error, named):
@@ -90,7 +105,10 @@ def test_what_is_not_known_is_refused_and_named_or_told_when_lenient(ask, type, 
      "_lastUpdated=now", "_count=-1", "_count=x", "_count=1.5", "_count=", "_count=1&_count=2", "_total=some",
      "_summary=short", "_sort=", "_sort=-", "_include=organization", "_include=Patient:gender",
      "_include=Patient:organization:Location", "_include=Patient:organization:Nowhere", "_include=Observation:subject",
-     "_revinclude=Observation:device", "_count=٣"],
+     "_revinclude=Observation:device", "_count=٣", "_text=", "_text=a OR", "_text=(a", "_text=a)", "_text=AND", '_text="a',
+     "_text=bon*", "_text=-", "_content=" + "a " * 101, "_list=", "_list=a/b", "_list=$current-nonsense", "_filter=",
+     "identifier:of-type=a|b", "identifier:of-type=a||c", "organization:below=Patient/1", "link:below=1",
+     "organization:above=http://x/y"],
 )  # fmt: skip
 @pytest.mark.parametrize("handling", ["strict", "lenient"])
 def test_a_value_that_its_parameter_cannot_have_is_refused_even_when_lenient(ask, query, handling):
@@ -159,10 +177,10 @@ def test_a_problem_inside_of_a_chain_names_the_whole_parameter(ask):
     assert refused.value.issues[0].expression == ("subject:Patient.birthdate",)
 
 
-def test_a_chain_is_not_followed_in_part(ask):
+def test_a_chain_is_followed_where_its_value_makes_sense(ask):
     # `relationship` of DocumentReference is a composite, that of RelatedPerson a token
-    with pytest.raises(NotSupported):
-        ask("Basic", "subject.relationship=x")
+    where = ask("Basic", "subject.relationship=x").query.where
+    assert {chain.target for chain in where.parts} == {"FamilyMemberHistory", "RelatedPerson"}
 
 
 def test_ids_are_asked_for_at_once(ask):
@@ -196,6 +214,11 @@ def test_includes_in_all_forms(ask):
         Include("Encounter", "patient", reverse=True, iterate=True),
     )
     assert ask("Observation", "_include=*").query.includes == (Include("Observation", None),)
+    assert ask((), "_include=*").query.includes == (Include("*", None),)
+    assert ask("Patient", "_include:iterate=*").query.includes == (Include("*", None, iterate=True),)
+    assert ask("Patient", "_revinclude=*").query.includes == (Include("*", None, reverse=True),)
+    again = ask("Patient", "_include:recurse=Patient:organization").query.includes
+    assert again == (Include("Patient", "organization", iterate=True),)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +254,12 @@ def test_a_cursor_is_handed_on_unread(ask):
 def test_every_kind_has_its_modifiers_and_rules(parameters):
     kinds = {d.type for type in ("Patient", "Observation", "ValueSet") for d in parameters.of(type).values()}
     assert kinds <= set(MODIFIERS)
-    assert set(RULES) == set(MODIFIERS) - {"composite", "special"}
+    assert set(RULES) == set(MODIFIERS) - {"composite"}
+    for leaves in (leaves for types in RULES.values() for found in types.values() for leaves in found):
+        assert leaves.kind in ENTRY_KINDS
+        assert leaves.suffix in ("", ":ucum") or leaves.suffix[1:] in {
+            m for ms in MODIFIERS.values() for m in ms
+        }
 
 
 def test_a_uri_is_taken_as_it_is(ask):
@@ -262,10 +290,13 @@ def assert_told(refused):
 
 queries = st.lists(
     st.tuples(
-        st.builds(lambda a, b, c: a + b + c, st.sampled_from([*NAMES, "_include", "_sort", "_has", "x"]),
-                  st.sampled_from(["", ":not", ":missing", ":Patient", ":exact", ".name", ":Patient.name"]),
+        st.builds(lambda a, b, c: a + b + c, st.sampled_from([*NAMES, "_include", "_sort", "_has", "_list", "x"]),
+                  st.sampled_from(["", ":not", ":missing", ":Patient", ":exact", ".name", ":Patient.name", ":in", ":below",
+                                   ":above", ":text", ":identifier"]),
                   st.sampled_from(["", ":exact"])),
-        st.one_of(st.text(max_size=10), st.sampled_from(["2020", "gt5", "a|b", "Patient/1", "true", "1||x", "a$b"])),
+        st.one_of(st.text(max_size=10), st.sampled_from(["2020", "gt5", "a|b", "Patient/1", "true", "1||x", "a$b", "a$1",
+                                                      "a|b$1|http://unitsofmeasure.org|mg", "http://x|1", "code eq a",
+                                                      "(a or b) not c", "$current-problems"])),
     ),
     max_size=4,
 )  # fmt: skip
@@ -274,7 +305,7 @@ queries = st.lists(
 @given(queries, st.sampled_from(["strict", "lenient"]))
 def test_every_pair_is_applied_ignored_or_refused(pairs, handling):
     try:
-        parsed = parse_search(("Observation",), pairs, ALL, now=0, handling=handling)
+        parsed = parse_search(("Observation",), pairs, ALL, now=0, handling=handling, terminology=Addresses())
     except FhirError as refused:
         assert_told(refused)
         return

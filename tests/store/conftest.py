@@ -10,7 +10,7 @@ import pytest
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.protocol import Store
 from fhir_server.store.sqlite.store import SqliteStore
-from tests.store.making import Clock
+from tests.store.making import Clock, Written
 
 
 @pytest.fixture
@@ -33,7 +33,18 @@ async def sqlite(path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
 
 @pytest.fixture(params=["sqlite", "memory"])
 async def store(request: pytest.FixtureRequest, path: Path, clock: Clock) -> AsyncIterator[Store]:
-    made: Store = SqliteStore(path, clock, readers=1) if request.param == "sqlite" else MemoryStore(clock)
+    made: Store = MemoryStore(clock)
+    if request.param == "sqlite":
+        entries = Written()
+        made = SqliteStore(path, clock, readers=1, extract=entries)
+        transact = made.transact
+
+        async def transact_and_keep(ops, preconditions=()):
+            written = await transact(ops, preconditions)
+            entries.keep(ops, written)
+            return written
+
+        made.transact = transact_and_keep
     await made.open()
     yield made
     await made.close()

@@ -26,3 +26,17 @@ def put(
 
 def delete(id: str, type: str = "Patient") -> WriteOp:
     return WriteOp("DELETE", type, id, None, Entries())
+
+
+class Written:
+    """Makes entries anew as they were written: the bodies that tests make do not tell them."""
+
+    def __init__(self):
+        self._entries = {}
+
+    def keep(self, ops, stored):
+        for op, one in zip(ops, stored, strict=True):
+            self._entries[one.type, one.id, str(one.version)] = op.entries
+
+    def __call__(self, resource):
+        return self._entries[resource["resourceType"], resource["id"], resource["meta"]["versionId"]]

@@ -1,14 +1,12 @@
-"""The check finds what is wrong, and reindexing mends what can be made anew."""
+"""The check finds what is wrong."""
 
 import sqlite3
 
 import pytest
 
 from fhir_server.search.entries import Entries
-from fhir_server.search.tree import TokenIs
 from fhir_server.store.records import Claim
 from fhir_server.store.sqlite.check import check
-from fhir_server.store.sqlite.reindex import reindex
 from tests.store.making import delete, put
 
 
@@ -94,40 +92,8 @@ async def test_damage_is_found(filled, damage, problem):
     assert any(problem in found for found in report.problems), report.problems
 
 
-async def test_reindexing_makes_the_index_what_the_extractor_says(sqlite, filled):
-    def other(resource):
-        return Entries(tokens=[("gender", "", "female"), ("id", "", resource["id"])], dates=[("date", 1, 2)])
-
-    seen = []
-    done = await reindex(sqlite, other, {"Patient.gender": "2"}, seen.append)
-    assert done.resources == 4
-    assert done.changed == 4 * (7 + 2)
-    assert check(filled, other, claims_of).problems == []
-    assert await sqlite.matching_ids("Patient", TokenIs("gender", "", "female"), 9) == ("0", "1", "3", "4")
-    assert await sqlite.indexed_fingerprints() == {"Patient.gender": "2"}
-    assert (await reindex(sqlite, other)).changed == 0
-    assert await sqlite.last_sequence() == 7
-
-
-async def test_reindexing_goes_on_where_it_was_interrupted(sqlite, path):
-    await sqlite.transact([made(str(n)) for n in range(450)])
-
-    def failing(resource):
-        if resource["id"] == "430":
-            raise RuntimeError("interrupted")
-        return Entries(tokens=[("id", "", resource["id"])])
-
-    with pytest.raises(RuntimeError):
-        await reindex(sqlite, failing)
-    done = await reindex(sqlite, lambda resource: Entries(tokens=[("id", "", resource["id"])]))
-    assert done.resources == 50
-    assert (
-        check(path, lambda resource: Entries(tokens=[("id", "", resource["id"])]), claims_of).problems == []
-    )
-
-
-async def test_fingerprints_replace_those_before(sqlite):
+async def test_fingerprints_are_kept_until_they_are_replaced(sqlite):
     assert await sqlite.indexed_fingerprints() == {}
     await sqlite.set_fingerprints({"a": "1", "b": "2"})
     await sqlite.set_fingerprints({"b": "3"})
-    assert await sqlite.indexed_fingerprints() == {"b": "3"}
+    assert await sqlite.indexed_fingerprints() == {"a": "1", "b": "3"}

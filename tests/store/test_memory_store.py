@@ -1,5 +1,6 @@
 """The reference store: what it promises beyond the contract that every store keeps."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -11,18 +12,22 @@ from fhir_server.search.entries import Entries
 from fhir_server.search.tree import (
     Chain,
     Everything,
+    FullText,
     Has,
     IdIs,
     Include,
+    Nothing,
+    Present,
     RefersTo,
     SearchQuery,
     SortKey,
     TokenIs,
+    TypeIs,
     Updated,
 )
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.protocol import ClaimRefused, Stale
-from fhir_server.store.records import Body, Claim, HistoryQuery, MatchesAre, VersionIs, WriteOp
+from fhir_server.store.records import Body, Claim, HistoryQuery, MatchesAre, NewestIs, VersionIs, WriteOp
 
 START = 1_767_225_600_000_000
 
@@ -275,6 +280,15 @@ async def test_includes_go_forth_and_back_and_iterate(store):
     ]
 
 
+async def test_what_an_include_may_not_show_is_neither_shown_nor_followed(store):
+    await people(store)
+    hidden = Include("Observation", "patient", reverse=True, where=Nothing())
+    shown = Include("Observation", "patient", reverse=True, where=RefersTo("patient", "Patient", "a"))
+    further = Include("Provenance", "target", reverse=True, iterate=True)
+    assert (await included(store, hidden, further))[0] == []
+    assert (await included(store, hidden, shown, further))[0] == ["Observation/o", "Provenance/p"]
+
+
 async def test_a_match_is_not_included_again(store):
     await people(store)
     found, page = await included(store, Include("Observation", "patient"), types=("Patient", "Observation"))
@@ -311,6 +325,22 @@ async def test_references_are_found_by_type_and_id(store):
     assert await ids(store, types=("Observation",), where=RefersTo("patient", "Group", "a")) == []
 
 
+async def test_words_of_the_bodies_are_searched(store):
+    def said(id, narrative, note):
+        told = f'"text":{{"div":"<div>{narrative}</div>"}},"note":"{note}"'
+        body = Body(f'{{"resourceType":"Patient","id":"{id}",{told},"meta":{{'.encode(), b"}}")
+        return WriteOp("PUT", "Patient", id, body, Entries())
+
+    await store.transact([said("a", "bone", "liver"), said("b", "Liver", "")])
+    assert await ids(store, where=FullText("text", ((("liver",),),))) == ["b"]
+    assert await ids(store, where=FullText("content", ((("liver",),),))) == ["a", "b"]
+
+
+async def test_types_can_be_asked_for_within_a_search_of_all(store):
+    await people(store)
+    assert await ids(store, types=(), where=TypeIs(("Observation", "Provenance"))) == ["o", "p"]
+
+
 async def test_a_cursor_of_another_search_is_refused(store):
     await people(store)
     page = await store.search(SearchQuery(("Patient",), count=1))
@@ -336,25 +366,108 @@ async def test_pages_put_together_are_the_whole_search(rows, sort, count):
         tokens = [(code, "", value) for code, value in (("x", x), ("y", y)) if value]
         await store.transact([put(str(n), tokens=tokens)])
     whole = await ids(store, sort=sort, count=100)
-    gathered, cursor = [], None
+    pages, cursor = [], None
     while True:
         page = await store.search(SearchQuery(("Patient",), sort=sort, count=count, cursor=cursor))
         assert page.total == len(rows)
-        gathered += [s.id for s in page.matches]
+        pages.append([s.id for s in page.matches])
+        assert (page.previous is None) == (cursor is None)
         cursor = page.next
         if cursor is None:
             break
-    assert gathered == whole
+    assert [id for ids_ in pages for id in ids_] == whole
+    for wanted in reversed(pages[:-1]):
+        page = await store.search(SearchQuery(("Patient",), sort=sort, count=count, cursor=page.previous))
+        assert [s.id for s in page.matches] == wanted
+        assert page.next is not None
+    assert page.previous is None
     assert len(set(whole)) == len(rows)
 
 
-async def test_a_page_goes_on_where_it_ended_though_others_write_meanwhile(store):
-    await store.transact([put(id, tokens=[("x", "", id)]) for id in "bdfh"])
+async def test_pages_show_the_store_as_it_was_when_the_first_was_made(store):
+    await store.transact([put(id, tokens=[("x", "", id)]) for id in "bdfhj"])
     query = SearchQuery(("Patient",), sort=(SortKey("x", "token"),), count=2)
     first = await store.search(query)
-    await store.transact([put("a", tokens=[("x", "", "a")]), put("e", tokens=[("x", "", "e")]), delete("b")])
-    second = await ids(store, sort=query.sort, count=9, cursor=first.next)
-    assert [s.id for s in first.matches] + second == ["b", "d", "e", "f", "h"]
+    await store.transact([put("a", tokens=[("x", "", "a")]), put("e", tokens=[("x", "", "e")])])
+    await store.transact([put("f", tokens=[("x", "", "c")]), put("h", tokens=[("x", "", "z")]), delete("j")])
+    second = await store.search(replace(query, cursor=first.next))
+    assert [(s.id, s.version) for s in second.matches] == [("f", 1), ("h", 1)]
+    assert second.total == 5
+    third = await store.search(replace(query, cursor=second.next))
+    assert (third.matches, third.next) == ((), None), "what was deleted since is left out"
+    back = await store.search(replace(query, cursor=third.previous))
+    assert back.matches == second.matches
+    assert (await store.search(replace(query, cursor=back.previous))).matches == first.matches
+
+
+async def test_chains_and_includes_of_later_pages_see_what_the_first_saw(store):
+    await people(store)
+    query = SearchQuery(
+        ("Patient",),
+        Chain("organization", "Organization", Everything()),
+        count=1,
+        includes=(Include("Patient", "organization"),),
+    )
+    await store.transact([put("c", references=[("organization", "Organization", "w", "", "")])])
+    first = await store.search(query)
+    await store.transact([put("w", "Organization"), put("c")])
+    second = await store.search(replace(query, cursor=first.next))
+    assert [(s.id, s.version) for s in (*second.matches, *second.included)] == [("c", 1), ("w", 1)]
+
+
+# Indexing anew
+
+
+def tokens_of(resource):
+    return Entries(tokens=[("x", "", resource["id"])])
+
+
+async def test_resources_are_indexed_anew_in_stretches(store):
+    await store.transact([put(id) for id in "abc"])
+    await store.transact([put("o", "Observation"), delete("b"), put("c", tokens=[("x", "", "c")])])
+    first = await store.reindex(tokens_of, NewestIs("SearchParameter", 0), ["Patient"], limit=1)
+    assert (first.resources, first.changed) == (1, 1)
+    second = await store.reindex(
+        tokens_of, NewestIs("SearchParameter", 0), ["Patient"], after=first.next, limit=5
+    )
+    assert (second.next, second.resources, second.changed) == (None, 1, 0)
+    assert await ids(store, where=TokenIs("x", None, "a")) == ["a"]
+    assert await ids(store, types=("Observation",), where=Present("x")) == []
+    assert await store.last_sequence() == 6, "no version is written"
+
+
+async def test_indexing_anew_stops_when_a_newer_definition_is_there(store):
+    await store.transact([put("p", "SearchParameter")])
+    with pytest.raises(Stale) as stale:
+        await store.reindex(tokens_of, NewestIs("SearchParameter", 0))
+    assert stale.value.found == 1
+
+
+async def test_the_newest_of_a_type_can_be_a_precondition(store):
+    await store.transact([put("a"), put("o", "Observation"), put("b")])
+    assert (await store.last_sequence("Observation"), await store.last_sequence("Group")) == (2, 0)
+    await store.transact([put("c")], [NewestIs("Patient", 3)])
+    with pytest.raises(Stale):
+        await store.transact([put("d")], [NewestIs("Patient", 3)])
+
+
+async def test_what_references_lead_to_after_indexing_anew_is_followed(store):
+    await store.transact([put("a"), put("o", "Observation")])
+    entries = Entries(references=[("patient", "Patient", "a", "", "")])
+    await store.reindex(lambda _: entries, NewestIs("SearchParameter", 0), ["Observation"])
+    assert await ids(store, where=Has("Observation", "patient", Everything())) == ["a"]
+
+
+async def test_fingerprints_are_kept(store):
+    assert await store.indexed_fingerprints() == {}
+    await store.set_fingerprints({"Patient.name": "1"})
+    assert await store.indexed_fingerprints() == {"Patient.name": "1"}
+
+
+async def test_an_explanation_says_how_much_was_looked_at(store):
+    await people(store)
+    told = await store.explain(SearchQuery(("Patient",), IdIs(("a",))))
+    assert (told.steps, told.work, told.unit, told.matches, told.total) == ((), 2, "resources", 1, 1)
 
 
 # History and changes

@@ -31,14 +31,18 @@ def ids(page):
     return [stored.id for stored in page.matches]
 
 
-async def test_pages_go_on_after_the_last_match_whatever_is_written_meanwhile(store):
+async def test_pages_are_those_of_the_first_moment_whatever_is_written_meanwhile(store):
     await store.transact([put(id) for id in "12345"])
     first = await store.search(SearchQuery(("Patient",), count=2))
-    await store.transact([delete("1"), delete("3"), put("6")])
+    await store.transact([delete("1"), delete("3"), put("6"), put("5")])
     second = await store.search(SearchQuery(("Patient",), count=2, cursor=first.next))
     third = await store.search(SearchQuery(("Patient",), count=2, cursor=second.next))
-    assert (ids(first), ids(second), ids(third)) == (["1", "2"], ["4", "5"], ["6"])
-    assert third.next is None
+    assert (ids(first), ids(second), ids(third)) == (["1", "2"], ["4"], ["5"])
+    assert (third.next, third.matches[0].version) == (None, 1)
+    back = await store.search(SearchQuery(("Patient",), count=2, cursor=third.previous))
+    assert back.matches == second.matches
+    begin = await store.search(SearchQuery(("Patient",), count=2, cursor=back.previous))
+    assert (ids(begin), begin.previous) == (["2"], None)
 
 
 async def test_sorted_pages_go_on_after_the_last_value(store):

@@ -47,6 +47,14 @@ def test_about_a_number_is_a_tenth_to_each_side():
     assert around(Decimal("2")) == (1.5, 2.5), "never narrower than what is written"
 
 
+def test_a_number_in_another_unit_means_the_same_interval_there():
+    def celsius(value):
+        return value + Decimal("273.15")
+
+    assert precision_interval(Decimal("37.0"), celsius) == (310.1, 310.2)
+    assert around(Decimal("37"), celsius) == (306.45, 313.85), "a tenth of 37, not of 310.15"
+
+
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_a_number_lies_in_its_own_interval(value):
     low, high = precision_interval(value)

@@ -18,6 +18,7 @@ from fhir_server.search.entries import Entries
 from fhir_server.store.records import Claim
 from fhir_server.store.sqlite.claims import claim_row
 from fhir_server.store.sqlite.connections import connect, snapshot, translated
+from fhir_server.store.sqlite.fulltext import indexed_until
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import INDEX_TABLES, SELECTS, Row, find_rows, kinds_of
 from fhir_server.store.sqlite.schema import planned
@@ -61,6 +62,18 @@ _HISTORY = (
             " WHERE r.rid IS NULL OR r.deleted=1",
         )
         for name in (*(table.name for table in INDEX_TABLES), "claim")
+    ),
+)
+_WORDS = (
+    (
+        "the index of words has another version than the newest it knows of",
+        "SELECT f.rid FROM fulltext_of f LEFT JOIN resource r ON r.rid=f.rid"
+        " WHERE r.rid IS NULL OR (r.seq<=:at AND (r.deleted=1 OR r.seq!=f.seq))",
+    ),
+    (
+        "the index of words lacks a resource",
+        "SELECT r.rid FROM resource r LEFT JOIN fulltext_of f ON f.rid=r.rid"
+        " WHERE r.deleted=0 AND r.seq<=:at AND f.rid IS NULL",
     ),
 )
 
@@ -128,6 +141,11 @@ class _Check:
         for what, sql in _HISTORY:
             for row in self._rows(sql):
                 self._report.add(f"{what}: {row[0]}")
+        at = indexed_until(self._connection)
+        if at is not None:
+            for what, sql in _WORDS:
+                for (rid,) in self._connection.execute(sql, {"at": at}):
+                    self._report.add(f"{what}: {rid}")
         self._bodies()
         for rid, type_number, id, kinds, body in self._rows(
             "SELECT r.rid, r.type, r.id, r.kinds, v.body FROM resource r JOIN version v ON v.seq=r.seq WHERE r.deleted=0"

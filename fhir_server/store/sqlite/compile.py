@@ -1,4 +1,4 @@
-"""An expression as SQL over the index tables: the best way to list the candidates.
+"""An expression as SQL over the index tables: finding candidates, and testing one that is known.
 
 The most selective part of an `And` finds candidates through an index by value; the other parts are tested on each
 candidate through the index by resource. How selective a part is gets counted, up to a bound, before: so no plan depends
@@ -9,50 +9,78 @@ the types searched that are not deleted (index rows exist for these alone).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fhir_server.search.tree import (
     And,
     Chain,
-    DateIs,
+    Composite,
     Everything,
     Expression,
+    FullText,
     Has,
     IdIs,
+    Near,
     Not,
     Nothing,
-    NumberIs,
     Or,
     Present,
-    QuantityIs,
     RefersTo,
-    TextIs,
     TokenIs,
+    TypeIs,
     Updated,
-    UriIs,
 )
-from fhir_server.store.sqlite.conditions import Conditions, Part, Types, updated
-from fhir_server.store.sqlite.leaves import EQUAL, RANGE, SCAN, Lookup, Sql, one_of
+from fhir_server.store.sqlite.composites import composite
+from fhir_server.store.sqlite.fulltext import Found, Words
+from fhir_server.store.sqlite.leaves import (
+    ALWAYS,
+    EQUAL,
+    KINDS_OF_INTERVALS,
+    NEVER,
+    RANGE,
+    SCAN,
+    Interval,
+    Leaf,
+    Lookup,
+    Sql,
+    in_order_of,
+    intervals,
+    look_up,
+    one_of,
+    references,
+    tokens,
+)
 from fhir_server.store.sqlite.names import Names
+from fhir_server.store.sqlite.positions import near
+from fhir_server.store.sqlite.rows import INDEX_TABLES, IndexTable
 
-# SQLite takes 500 SELECTs in one UNION.
+# SQLite takes 500 SELECTs in one UNION, and 1,000 levels of expression.
 MOST_BRANCHES = 400
-# A part with so few candidates is taken without looking at the others.
 ENOUGH = 8
+# A test of one candidate costs as much as listing so many.
+TEST = 8
+# Types or sets of parameters that are gone through one beside the other; more are gone through as a list.
+MERGED = 8
+
+Types = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """From which sizes on a plan changes; the answers are the same with any.
 
-    Counting what a part matches ends at `counted`. A list of fewer than `small` candidates is read whole and put in order;
-    for longer ones a page is first looked for among the first `window` resources of the type, in the order asked for.
+    Counting what a part matches ends at `counted`. Fewer than `small` matches are read whole and put in order; when there
+    are more, a page is first looked for among the first `window` resources of the type, in the order asked for.
+    Up to `late` versions that the index of words does not know are looked at by the search itself; up to `changed`
+    resources that were written since the first page are judged one by one, beyond that pages are unstable.
     """
 
     counted: int = 1_000
-    small: int = 1_000
+    small: int = 3_000
     window: int = 5_000
+    late: int = 50
+    changed: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +103,28 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rids of candidates, repeats allowed.
+    """Rids of candidates.
 
-    `inner` is the source that it joins from, where that costs most; `narrows`: it lists hardly more rids than `inner`.
+    `ordered`: each branch gives them in ascending order; `unique`: none comes twice. `inner` is the source that it joins
+    from, where that costs most; `narrows`: it lists hardly more rids than `inner`. `untested` is the source before its
+    candidates were tested for more.
     """
 
     branches: tuple[Branch, ...]
     rank: int
     ordered: bool = False
+    unique: bool = False
     inner: Source | None = None
     narrows: bool = False
+    untested: Source | None = None
 
     def narrowed(self, condition: Callable[[str], Sql]) -> Source:
         """The candidates for which `condition` (given their rid's name) holds."""
-        return replace(self, branches=tuple(b.narrowed(condition(f"{b.alias}.rid")) for b in self.branches))
+        return replace(
+            self,
+            branches=tuple(b.narrowed(condition(f"{b.alias}.rid")) for b in self.branches),
+            untested=self.untested or self,
+        )
 
     def select(self) -> Sql:
         parts = [branch.select() for branch in self.branches]
@@ -101,25 +137,33 @@ EMPTY = Source((), EQUAL)
 
 
 class Compiler:
-    """Compiles for one connection; what it counts and interns is of the state that the connection sees."""
+    """Compiles for one connection; what it counts and interns is of the state that the connection sees.
 
-    def __init__(self, connection: sqlite3.Connection, names: Names, effort: Effort) -> None:
+    With a `horizon`, chains and `_has` see no resource with a rid beyond it.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, names: Names, effort: Effort, horizon: int | None = None
+    ) -> None:
         self._connection = connection
         self._names = names
         self._effort = effort
-        self._conditions = Conditions(names)
+        self._horizon = horizon
+        self._words: Words | None = None
+        self._aliases = 0
 
     def source(self, where: Expression, types: Types) -> Source:
         """Candidates that satisfy `where`: the best way found to list them."""
-        parts = self._conditions.parts(where, types)
+        parts, narrower = self._parts(where, types)
+        if narrower is None:
+            return EMPTY
+        types = narrower
         driver, rest = self._driver(parts, types)
         if not rest:
             return driver
-        return driver.narrowed(lambda rid: self._conditions.all_of(rest, types, rid))
-
-    def test(self, where: Expression, types: Types, rid: str) -> Sql:
-        """A condition that holds when the resource with this rid satisfies `where`."""
-        return self._conditions.test(where, types, rid)
+        source = driver.narrowed(lambda rid: self._all(rest, types, rid))
+        # What is looked up in a list costs no more than the candidate itself.
+        return replace(source, untested=None) if all(isinstance(part, Source) for part in rest) else source
 
     def count(self, source: Source, limit: int) -> int:
         """How many candidates the source lists, about, counted up to `limit`."""
@@ -131,10 +175,74 @@ class Compiler:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM ({listed.text}) LIMIT ?)"
         return int(self._connection.execute(sql, (*listed.values, limit)).fetchone()[0])
 
+    def _alias(self, letter: str) -> str:
+        self._aliases += 1
+        return f"{letter}{self._aliases}"
+
     # choosing
 
-    def _driver(self, parts: Sequence[Part], types: Types) -> tuple[Source, list[Part]]:
-        found: list[tuple[Source, Part]] = []
+    def _parts(self, where: Expression, types: Types) -> tuple[list[Expression | Lookup], Types | None]:
+        """The conjuncts, and the types that they leave (None: no type).
+
+        Conditions on one date or number of a parameter with single values become one lookup, chains by a reference that
+        no resource has two of become one chain.
+        """
+        flat: list[Expression] = []
+        _flatten(where, flat)
+        for part in flat:
+            if isinstance(part, TypeIs):
+                types = tuple(t for t in dict.fromkeys(part.types) if t in types) if types else part.types
+                if not types:
+                    return [], None
+        flat = [part for part in flat if not isinstance(part, TypeIs)]
+        flat = self._chains_joined(flat, types)
+        grouped: dict[tuple[type, str], list[Interval]] = {}
+        for part in flat:
+            if isinstance(part, Interval):
+                grouped.setdefault((type(part), part.param), []).append(part)
+        joined: list[Expression | Lookup] = []
+        merged: set[int] = set()
+        for (_, param), leaves in grouped.items():
+            pids = self._names.pids(types, param)
+            if pids and not self._names.multiple(types, param):
+                both = intervals(tuple(leaves), pids, self._names)
+                joined.append(Nothing() if both is None else replace(both, unique=len(both.branches) == 1))
+                merged.update(id(leaf) for leaf in leaves)
+        return joined + [part for part in flat if id(part) not in merged], types
+
+    def _chains_joined(self, parts: list[Expression], types: Types) -> list[Expression]:
+        grouped: dict[tuple[str, str], list[Expression]] = {}
+        for part in parts:
+            if isinstance(part, Chain):
+                grouped.setdefault((part.param, part.target), []).append(part.part)
+        for (param, target), several in grouped.items():
+            if len(several) > 1 and not self._names.multiple(types, param):
+                rest = [
+                    p for p in parts if not (isinstance(p, Chain) and (p.param, p.target) == (param, target))
+                ]
+                parts = [*rest, Chain(param, target, And(tuple(several)))]
+        return parts
+
+    def stretch(
+        self, where: Expression, types: Types, table: IndexTable, param: str, column: str
+    ) -> Lookup | None:
+        """Where in the order of a column the matches are, when `where` bounds a parameter with single values."""
+        flat: list[Expression] = []
+        _flatten(where, flat)
+        kind = KINDS_OF_INTERVALS.get(table)
+        leaves = tuple(
+            part for part in flat if kind is not None and isinstance(part, kind) and part.param == param
+        )
+        pids = self._names.pids(types, param)
+        if not leaves or not pids or self._names.multiple(types, param):
+            return None
+        return in_order_of(column, leaves, pids, self._names)
+
+    def _driver(
+        self, parts: Sequence[Expression | Lookup], types: Types
+    ) -> tuple[Source, list[Expression | Lookup | Source]]:
+        """The source to find candidates by, and what is left to be tested; parts that are short come as their source."""
+        found: list[tuple[Source, Expression | Lookup]] = []
         for part in parts:
             source = self._find(part, types)
             if source is not None:
@@ -145,32 +253,41 @@ class Compiler:
             return self.everything(types), [p for p in parts if not isinstance(p, Everything)]
         found.sort(key=lambda pair: pair[0].rank)
         best, chosen = found[0]
-        if len(found) > 1 and found[1][0].rank < SCAN:
-            best, chosen = self._cheapest([pair for pair in found if pair[0].rank < SCAN])
-        return best, [part for part in parts if part is not chosen]
+        listed: dict[int, Source] = {}
+        indexed = [pair for pair in found if pair[0].rank < SCAN]
+        if len(indexed) > 1:
+            best, chosen, number = self._cheapest(indexed)
+            others = [pair for pair in indexed if pair[1] is not chosen]
+            if number > ENOUGH:
+                listed = {id(part): source for source, part in others if self._is_short(source, number)}
+        return best, [listed.get(id(part), part) for part in parts if part is not chosen]
 
-    def _cheapest(self, found: Sequence[tuple[Source, Part]]) -> tuple[Source, Part]:
-        best, fewest = found[0], self._effort.counted
-        for pair in found:
-            number = self.count(pair[0], fewest)
+    def _cheapest(
+        self, found: Sequence[tuple[Source, Expression | Lookup]]
+    ) -> tuple[Source, Expression | Lookup, int]:
+        """The shortest source, its part, and how many candidates it lists, counted up to a bound."""
+        (best, chosen), fewest = found[0], self._effort.counted
+        for source, part in found:
+            number = self.count(source, fewest)
             if number < fewest:
-                best, fewest = pair, number
+                best, chosen, fewest = source, part, number
             if fewest <= ENOUGH:
                 break
-        return best
+        return best, chosen, fewest
+
+    def _is_short(self, source: Source, candidates: int) -> bool:
+        """Whether it costs less to list the source once than to test so many candidates."""
+        return self.count(source, candidates * TEST) < candidates * TEST
 
     # finding
 
-    def _find(self, part: Part, types: Types) -> Source | None:
+    def _find(self, part: Expression | Lookup, types: Types) -> Source | None:
         """Candidates for one part through an index; None when there is no index for it."""
         match part:
             case Lookup():
                 return self._by_lookup(part)
             case Nothing():
                 return EMPTY
-            case TokenIs() | TextIs() | DateIs() | NumberIs() | QuantityIs() | RefersTo() | UriIs():
-                found = self._conditions.lookup(part, types)
-                return EMPTY if found is None else self._by_lookup(found)
             case IdIs(ids):
                 return self._by_id(one_of("id", ids), types) if ids else EMPTY
             case Updated():
@@ -183,19 +300,40 @@ class Compiler:
                 return self._by_chain(part, types)
             case Has():
                 return self._by_has(part, types)
+            case FullText():
+                return self._by_words(part, types)
+            case TypeIs(of):
+                among = tuple(t for t in of if t in types) if types else of
+                return self.everything(among) if among else EMPTY
             case Everything() | Not() | Present():
                 return None
+            case _:
+                found = self._lookup(part, types)
+                return EMPTY if found is None else self._by_lookup(found)
+
+    def _lookup(self, leaf: Leaf | Composite | Near, types: Types) -> Lookup | None:
+        if isinstance(leaf, Composite):
+            return composite(leaf, types, self._names)
+        pids = self._names.pids(types, leaf.param)
+        if not pids:
+            return None
+        return near(leaf, pids) if isinstance(leaf, Near) else look_up(leaf, pids, self._names)
 
     def _by_lookup(self, lookup: Lookup) -> Source | None:
         if not lookup.branches:
             return None
-        alias = self._conditions.alias("s")
+        alias = self._alias("s")
         origin = f"{lookup.table.name} {alias} INDEXED BY "
-        pid = one_of("pid", lookup.pids)
+        pids, listed = lookup.pids, len(lookup.pids) > MERGED
+        of_sets = [one_of("pid", pids)] if listed else [Sql("pid=?", (pid,)) for pid in pids]
         branches = tuple(
-            Branch(alias, origin + index, pid & condition) for index, condition in lookup.branches
+            Branch(alias, origin + index, pid & condition)
+            for pid in of_sets
+            for index, condition in lookup.branches
         )
-        return Source(branches, lookup.rank, lookup.ordered and len(branches) == 1)
+        return Source(
+            branches, lookup.rank, lookup.ordered and not listed, lookup.unique and len(branches) == 1
+        )
 
     def _types(self, types: Types) -> Sql | None:
         """The rows of the types; None when there never was a resource of any."""
@@ -205,41 +343,48 @@ class Compiler:
         return one_of("type", tuple(numbers)) if numbers else None
 
     def everything(self, types: Types) -> Source:
-        """Every resource of the types; in order of rid when there is one type, or when all are asked for."""
-        alias = self._conditions.alias("s")
+        """Every resource of the types; in order of rid unless there are many types."""
+        alias = self._alias("s")
         if not types:
             return Source(
-                (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0")),), SCAN, ordered=True
+                (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0")),),
+                SCAN,
+                ordered=True,
+                unique=True,
             )
-        of_types = self._types(types)
-        if of_types is None:
-            return EMPTY
-        where = of_types & Sql("deleted=0")
-        branch = Branch(alias, f"resource {alias} INDEXED BY resource_live", where)
-        return Source((branch,), SCAN, ordered=len(types) == 1)
+        numbers = [number for name in types if (number := self._names.number(name)) is not None]
+        listed = len(numbers) > MERGED
+        of_types = [one_of("type", tuple(numbers))] if listed else [Sql("type=?", (n,)) for n in numbers]
+        branches = tuple(
+            Branch(alias, f"resource {alias} INDEXED BY resource_live", of_type & Sql("deleted=0"))
+            for of_type in of_types
+        )
+        return Source(branches, SCAN, ordered=not listed, unique=True)
 
     def _by_id(self, condition: Sql, types: Types) -> Source:
-        alias = self._conditions.alias("s")
+        alias = self._alias("s")
         of_types = self._types(types)
         if of_types is None:
             return EMPTY
         where = of_types & condition & Sql("deleted=0")
-        return Source((Branch(alias, f"resource {alias} INDEXED BY resource_id", where),), EQUAL)
+        return Source((Branch(alias, f"resource {alias} INDEXED BY resource_id", where),), EQUAL, unique=True)
 
     def _by_update(self, part: Updated, types: Types) -> Source | None:
         if not types or part.prefix == "ne":
             return None
-        alias = self._conditions.alias("s")
+        alias = self._alias("s")
         of_types = self._types(types)
         if of_types is None:
             return EMPTY
-        where = of_types & Sql("deleted=0") & updated(part)
-        return Source((Branch(alias, f"resource {alias} INDEXED BY resource_updated", where),), RANGE)
+        where = of_types & Sql("deleted=0") & _updated(part)
+        return Source(
+            (Branch(alias, f"resource {alias} INDEXED BY resource_updated", where),), RANGE, unique=True
+        )
 
     def _by_any(self, parts: Sequence[Expression], types: Types) -> Source | None:
         branches: list[Branch] = []
         rank = EQUAL
-        for part in self._conditions.alternatives(parts, types):
+        for part in self._alternatives(parts, types):
             found = self._find(part, types)
             if found is None:
                 return None
@@ -253,11 +398,14 @@ class Compiler:
         inner = self.source(part.part, (part.target,))
         if not pids or target is None or not inner.branches:
             return EMPTY
-        listed = inner.select()
-        alias = self._conditions.alias("s")
+        listed, seen = inner.select(), self._seen("rid")
+        alias = self._alias("s")
         where = (
             one_of("pid", pids)
-            & Sql(f"id IN (SELECT id FROM resource WHERE rid IN ({listed.text}))", listed.values)
+            & Sql(
+                f"id IN (SELECT id FROM resource WHERE rid IN ({listed.text}){seen.text})",
+                listed.values + seen.values,
+            )
             & Sql("type=? AND base=0", (target,))
         )
         branch = Branch(alias, f"ix_reference {alias} INDEXED BY ix_reference_value", where)
@@ -276,12 +424,217 @@ class Compiler:
         listed = inner.select()
         branches: list[Branch] = []
         for number in numbers:
-            alias, row = self._conditions.alias("s"), self._conditions.alias("x")
+            alias, row = self._alias("s"), self._alias("x")
+            seen, pid = self._seen(f"{row}.rid"), one_of(f"{row}.pid", pids)
             targets = Sql(
                 f"id IN (SELECT {row}.id FROM ix_reference {row} WHERE {row}.rid IN ({listed.text})"
-                f" AND {row}.pid=? AND {row}.type=? AND {row}.base=0)",
-                (*listed.values, pids[0], number),
+                f" AND {pid.text} AND {row}.type=? AND {row}.base=0{seen.text})",
+                (*listed.values, *pid.values, number, *seen.values),
             )
             where = Sql("type=?", (number,)) & targets & Sql("deleted=0")
             branches.append(Branch(alias, f"resource {alias} INDEXED BY resource_id", where))
         return Source(tuple(branches), max(inner.rank, RANGE), inner=inner, narrows=True)
+
+    def _by_words(self, part: FullText, types: Types) -> Source:
+        of_types = self._types(types)
+        if of_types is None:
+            return EMPTY
+        found = self._words_of(part)
+        branches: list[Branch] = []
+        if found.match is not None:
+            words, alias = self._alias("f"), self._alias("s")
+            where = Sql(f"{words}.fulltext MATCH ? AND {alias}.rid={words}.rowid", (found.match,))
+            where &= (
+                Sql(f"+{of_types.text}", of_types.values) & Sql("deleted=0") & found.not_late(f"{alias}.rid")
+            )
+            branches.append(Branch(alias, f"fulltext {words} CROSS JOIN resource {alias}", where))
+        if found.late_matches:
+            alias = self._alias("s")
+            where = found.late(f"{alias}.rid") & Sql(f"+{of_types.text}", of_types.values) & Sql("deleted=0")
+            branches.append(Branch(alias, f"resource {alias}", where))
+        return Source(tuple(branches), RANGE)
+
+    def _words_of(self, part: FullText) -> Found:
+        if self._words is None:
+            self._words = Words(self._connection)
+        return self._words.find(part)
+
+    def _seen(self, rid: str) -> Sql:
+        """What is put behind a condition on a resource that a chain or `_has` leads to."""
+        return Sql("") if self._horizon is None else Sql(f" AND {rid}<=?", (self._horizon,))
+
+    # testing
+
+    def test(self, part: Expression | Lookup | Source, types: Types, rid: str) -> Sql:
+        """A condition that holds when the resource with this rid satisfies the part."""
+        match part:
+            case Source():
+                among = part.select()
+                return Sql(f"{rid} IN ({among.text})", among.values)
+            case Everything():
+                return ALWAYS
+            case Nothing():
+                return NEVER
+            case And():
+                parts, narrower = self._parts(part, types)
+                if narrower is None:
+                    return NEVER
+                held = self._all(parts, narrower, rid)
+                return held if narrower == types else held & self._of_types(narrower, types, rid)
+            case TypeIs(of):
+                return self._of_types(of, types, rid)
+            case FullText():
+                return self._words_of(part).test(rid)
+            case Or(parts):
+                return _joined("OR", [self.test(one, types, rid) for one in self._alternatives(parts, types)])
+            case Not(inner):
+                held = self.test(inner, types, rid)
+                return Sql(f"NOT ({held.text})", held.values)
+            case IdIs(ids):
+                return self._on_resource(one_of("id", ids), rid) if ids else NEVER
+            case Updated():
+                return self._on_resource(_updated(part), rid)
+            case Present(param):
+                return self._presence(param, types, rid)
+            case Chain():
+                return self._chain(part, types, rid)
+            case Has():
+                return self._has(part, rid)
+            case Lookup():
+                return self._exists(part, rid)
+            case _:
+                found = self._lookup(part, types)
+                return NEVER if found is None else self._exists(found, rid)
+
+    def _of_types(self, wanted: Types, types: Types, rid: str) -> Sql:
+        """That a resource of one of `types` (none given: of any) is of a type wanted."""
+        if types and set(types) <= set(wanted):
+            return ALWAYS
+        numbers = [number for name in wanted if (number := self._names.number(name)) is not None]
+        return self._on_resource(one_of("type", tuple(numbers)), rid) if numbers else NEVER
+
+    def _all(self, parts: Sequence[Expression | Lookup | Source], types: Types, rid: str) -> Sql:
+        return _joined("AND", [self.test(part, types, rid) for part in parts])
+
+    def _alternatives(self, parts: Iterable[Expression], types: Types) -> list[Expression | Lookup]:
+        """The parts of an Or; those that differ in a code or an id alone become one lookup."""
+        kept: list[Expression | Lookup] = []
+        codes: dict[tuple[str, str | None], list[str]] = {}
+        ids: dict[RefersTo, list[str]] = {}
+        for part in parts:
+            match part:
+                case Or(inner):
+                    kept += self._alternatives(inner, types)
+                case TokenIs(param, system, code) if code is not None:
+                    codes.setdefault((param, system), []).append(code)
+                case RefersTo(id=id) if id is not None:
+                    ids.setdefault(replace(part, id=None), []).append(id)
+                case _:
+                    kept.append(part)
+        found: list[Lookup | None] = []
+        for (param, system), several in codes.items():
+            pids = self._names.pids(types, param)
+            found.append(tokens(pids, system, tuple(several), self._names) if pids else None)
+        for reference, several in ids.items():
+            pids = self._names.pids(types, reference.param)
+            found.append(references(pids, reference, tuple(several), self._names) if pids else None)
+        return kept + [lookup for lookup in found if lookup is not None]
+
+    def _exists(self, lookup: Lookup, rid: str) -> Sql:
+        alias = self._alias("x")
+        where = one_of("pid", lookup.pids) & lookup.test
+        return Sql(
+            f"EXISTS (SELECT 1 FROM {lookup.table.name} {alias} WHERE {alias}.rid={rid} AND {where.text})",
+            where.values,
+        )
+
+    def _on_resource(self, condition: Sql, rid: str) -> Sql:
+        alias = self._alias("x")
+        return Sql(
+            f"EXISTS (SELECT 1 FROM resource {alias} WHERE {alias}.rid={rid} AND {condition.text})",
+            condition.values,
+        )
+
+    def _presence(self, param: str, types: Types, rid: str) -> Sql:
+        pids = self._names.all_pids(types, param)
+        if not pids:
+            return NEVER
+        return _joined(
+            "OR", [self._exists(Lookup(table, pids, Sql(""), (), SCAN), rid) for table in INDEX_TABLES]
+        )
+
+    def _chain(self, part: Chain, types: Types, rid: str) -> Sql:
+        pids = self._names.pids(types, part.param)
+        target = self._names.number(part.target)
+        if not pids or target is None:
+            return NEVER
+        reference, resource = self._alias("x"), self._alias("t")
+        held = self.test(part.part, (part.target,), f"{resource}.rid")
+        pid, seen = one_of(f"{reference}.pid", pids), self._seen(f"{resource}.rid")
+        return Sql(
+            f"EXISTS (SELECT 1 FROM ix_reference {reference} CROSS JOIN resource {resource} INDEXED BY resource_id"
+            f" ON {resource}.type={reference}.type AND {resource}.id={reference}.id WHERE {reference}.rid={rid}"
+            f" AND {pid.text} AND {reference}.type=? AND {reference}.base=0 AND {resource}.deleted=0{seen.text}"
+            f" AND {held.text})",
+            (*pid.values, target, *seen.values, *held.values),
+        )
+
+    def _has(self, part: Has, rid: str) -> Sql:
+        pids = self._names.pids((part.source,), part.param)
+        if not pids:
+            return NEVER
+        resource, reference = self._alias("t"), self._alias("x")
+        pid = one_of(f"{reference}.pid", pids)
+        held, seen = self.test(part.part, (part.source,), f"{reference}.rid"), self._seen(f"{reference}.rid")
+        return Sql(
+            f"EXISTS (SELECT 1 FROM resource {resource} CROSS JOIN ix_reference {reference} INDEXED BY ix_reference_value"
+            f" ON {pid.text} AND {reference}.id={resource}.id AND {reference}.type={resource}.type"
+            f" AND {reference}.base=0 WHERE {resource}.rid={rid}{seen.text} AND {held.text})",
+            (*pid.values, *seen.values, *held.values),
+        )
+
+
+def _flatten(where: Expression, into: list[Expression]) -> None:
+    if isinstance(where, And):
+        for part in where.parts:
+            _flatten(part, into)
+    else:
+        into.append(where)
+
+
+def _updated(part: Updated) -> Sql:
+    """An instant is the millisecond that begins with it."""
+    low, high = part.low, part.high
+    end = "updated+1000"
+    match part.prefix:
+        case "eq":
+            return Sql("updated>=? AND updated<=?", (low, high - 1000))
+        case "ne":
+            return Sql("NOT (updated>=? AND updated<=?)", (low, high - 1000))
+        case "gt":
+            return Sql("updated>?", (high - 1000,))
+        case "lt":
+            return Sql("updated<?", (low,))
+        case "ge":
+            return Sql(f"updated>=? AND ({end}>? OR updated>=?)", (min(low, high - 1000), high, low))
+        case "le":
+            return Sql(f"updated<=? AND (updated<? OR {end}<=?)", (max(low, high - 1000), low, high))
+        case "sa":
+            return Sql("updated>=?", (high,))
+        case "eb":
+            return Sql("updated<=?", (low - 1000,))
+        case "ap":
+            return Sql("updated<? AND updated>?", (high, low - 1000))
+
+
+def _joined(word: str, conditions: Sequence[Sql]) -> Sql:
+    """All conditions in one, as a balanced tree: SQLite bounds the depth of an expression."""
+    if not conditions:
+        return ALWAYS if word == "AND" else NEVER
+    if len(conditions) == 1:
+        return Sql(f"({conditions[0].text})", conditions[0].values)
+    if len(conditions) <= 50:
+        text = f" {word} ".join(f"({c.text})" for c in conditions)
+        return Sql(f"({text})", tuple(v for c in conditions for v in c.values))
+    middle = len(conditions) // 2
+    return _joined(word, [_joined(word, conditions[:middle]), _joined(word, conditions[middle:])])

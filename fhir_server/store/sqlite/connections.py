@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fhir_r4.errors import Unavailable
+from fhir_server.search.match import distance
 
 PAGE_SIZE = 4096
 WRITER_CACHE_KIB = 65_536
@@ -73,10 +74,16 @@ def connect(path: Path, *, busy_timeout: float, cache_kib: int = READER_CACHE_KI
             PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};
             """
         )
+        add_functions(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """The functions that the statements of searches call."""
+    connection.create_function("distance", 4, distance, deterministic=True)
 
 
 def _enter_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:

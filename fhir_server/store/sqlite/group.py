@@ -14,8 +14,9 @@ from typing import Any
 from fhir_r4.temporal import format_instant
 from fhir_server.search.entries import Entries
 from fhir_server.store.protocol import Stale
-from fhir_server.store.records import MatchesAre, Precondition, Stored, VersionIs, WriteOp
+from fhir_server.store.records import MatchesAre, NewestIs, Precondition, Stored, VersionIs, WriteOp
 from fhir_server.store.sqlite.claims import Ledger, Replacement
+from fhir_server.store.sqlite.history import newest_of
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import (
     DELETES,
@@ -75,6 +76,7 @@ class Group:
         self._versions: list[Any] = []
         self._resources: dict[int, Row] = {}
         self._entries: dict[int, tuple[int, Entries, int]] = {}
+        self._newest: dict[str, int] = {}
         self.wrote = False
 
     def look_up(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -116,11 +118,20 @@ class Group:
             head = self._heads.get((precondition.type, precondition.id))
             found = None if head is None or head.deleted else head.version
             holds = found == precondition.version
+        elif isinstance(precondition, NewestIs):
+            found = self._newest_of(precondition.type)
+            holds = found == precondition.sequence
         else:
             found = self._matches(precondition)
             holds = sorted(found) == sorted(precondition.ids)
         if not holds:
             raise Stale(precondition, found)
+
+    def _newest_of(self, type_name: str) -> int:
+        found = self._newest.get(type_name)
+        if found is None:
+            found = self._newest[type_name] = newest_of(self._connection, self._names, type_name)
+        return found
 
     def _matches(self, precondition: MatchesAre) -> tuple[str, ...]:
         self.flush()
@@ -157,6 +168,7 @@ class Group:
             return Stored(op.type, op.id, 0, 0, self.now, op.method, b"")
         self.wrote = True
         self._sequence += 1
+        self._newest[op.type] = self._sequence
         sequence, rid, version, now = self._sequence, head.rid, head.version, self.now
         body = b""
         if op.body is not None:

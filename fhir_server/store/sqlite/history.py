@@ -23,6 +23,15 @@ def last_sequence(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM version").fetchone()[0])
 
 
+def newest_of(connection: sqlite3.Connection, names: Names, type_name: str) -> int:
+    """The sequence of the newest version of a type, 0 when there is none."""
+    number = names.number(type_name)
+    if number is None:
+        return 0
+    row = connection.execute("SELECT max(seq) FROM version WHERE type=?", (number,)).fetchone()
+    return int(row[0] or 0)
+
+
 def first_since(connection: sqlite3.Connection, instant: int) -> int:
     """The sequence of the first version whose time is not before `instant`; one above the last when there is none."""
     low, high = 1, last_sequence(connection) + 1

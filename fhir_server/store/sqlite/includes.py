@@ -10,7 +10,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from fhir_server.search.tree import Include
+from fhir_server.search.tree import Everything, Expression, Include
+from fhir_server.store.sqlite.compile import Compiler, Effort
 from fhir_server.store.sqlite.leaves import Sql, one_of
 from fhir_server.store.sqlite.names import Names
 
@@ -32,9 +33,10 @@ WHERE o.rid IN (SELECT value FROM json_each(?)) AND x.base=0
 class Includes:
     """Follows includes for one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, names: Names) -> None:
+    def __init__(self, connection: sqlite3.Connection, names: Names, effort: Effort) -> None:
         self._connection = connection
         self._names = names
+        self._effort = effort
 
     def added(
         self, matches: Sequence[int], includes: Sequence[Include], limit: int
@@ -59,6 +61,15 @@ class Includes:
         if sql is None:
             return ()
         rows = self._connection.execute(sql.text, (json.dumps(list(rids)), *sql.values))
+        found = [row[0] for row in rows.fetchall()]
+        return found if isinstance(include.where, Everything) else self._holding(include.where, found)
+
+    def _holding(self, where: Expression, rids: Sequence[int]) -> list[int]:
+        """Those of the rids for which `where` holds."""
+        held = Compiler(self._connection, self._names, self._effort).test(where, (), "j.value")
+        rows = self._connection.execute(
+            f"SELECT j.value FROM json_each(?) j WHERE {held.text}", (json.dumps(rids), *held.values)
+        )
         return [row[0] for row in rows.fetchall()]
 
     def _forward(self, include: Include) -> Sql | None:

@@ -7,19 +7,31 @@ Each leaf gives `Lookup`s: what must hold for a row (`test`, for a candidate tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.search.match import uri_beginnings
 from fhir_server.search.text import normalise
-from fhir_server.search.tree import DateIs, NumberIs, QuantityIs, RefersTo, TextIs, TokenIs, UriIs
+from fhir_server.search.tree import DateIs, NumberIs, QuantityIs, RefersTo, TextIs, TokenIn, TokenIs, UriIs
 from fhir_server.store.sqlite.migrations.m0001_tables import SPAN
 from fhir_server.store.sqlite.names import Names
-from fhir_server.store.sqlite.rows import DATE, NUMBER, QUANTITY, REFERENCE, STRING, TOKEN, URI, IndexTable
+from fhir_server.store.sqlite.rows import (
+    DATE,
+    NUMBER,
+    QUANTITY,
+    REFERENCE,
+    STRING,
+    TOKEN,
+    URI,
+    IndexTable,
+    written,
+)
 
 # How a leaf finds its rows, best first: a value, a range of values, every row of the parameter.
 EQUAL, RANGE, SCAN = 1, 2, 3
+
+_SIGNS = {"gt": ">", "lt": "<", "ge": ">=", "le": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,7 @@ NEVER = Sql("?", (0,))
 class Lookup:
     """Rows of `table` for the parameters `pids` that a leaf wants.
 
-    `ordered`: the branch gives the rids of one parameter in ascending order. `branches` are (index, condition); without
+    `ordered`: the branch gives the rids of one of the pids in ascending order; `unique`: each once. `branches` are (index, condition); without
     any, no index helps.
     """
 
@@ -54,9 +66,10 @@ class Lookup:
     branches: tuple[tuple[str, Sql], ...]
     rank: int
     ordered: bool = False
+    unique: bool = False
 
 
-Leaf = TokenIs | TextIs | DateIs | NumberIs | QuantityIs | RefersTo | UriIs
+Leaf = TokenIs | TokenIn | TextIs | DateIs | NumberIs | QuantityIs | RefersTo | UriIs
 Interval = DateIs | NumberIs | QuantityIs
 
 
@@ -95,7 +108,7 @@ def look_up(leaf: Leaf, pids: tuple[int, ...], names: Names) -> Lookup | None:
 def _simple(
     table: IndexTable, pids: tuple[int, ...], test: Sql, rank: int, *, ordered: bool = False
 ) -> Lookup:
-    return Lookup(table, pids, test, ((f"{table.name}_value", test),), rank, ordered and len(pids) == 1)
+    return Lookup(table, pids, test, ((f"{table.name}_value", test),), rank, ordered)
 
 
 def _token(leaf: TokenIs, pids: tuple[int, ...], names: Names) -> Lookup | None:
@@ -122,14 +135,42 @@ def tokens(
     )
 
 
+def _token_in(leaf: TokenIn, pids: tuple[int, ...], names: Names) -> Lookup | None:
+    pairs = [
+        (number, code) for system, code in sorted(leaf.codes) if (number := names.number(system)) is not None
+    ]
+    if not pairs:
+        return None
+    systems = {number for number, _ in pairs}
+    if len(systems) == 1:
+        test = one_of("code", tuple(code for _, code in pairs)) & Sql("system=?", tuple(systems))
+        return _simple(TOKEN, pids, test, EQUAL)
+    test = Sql(
+        "(code, system) IN (SELECT json_extract(value, '$[1]'), json_extract(value, '$[0]') FROM json_each(?))",
+        (json.dumps(pairs),),
+    )
+    return _simple(TOKEN, pids, test, EQUAL)
+
+
 def _text(leaf: TextIs, pids: tuple[int, ...], names: Names) -> Lookup:
-    if leaf.mode == "exact":
-        return _simple(
-            STRING, pids, Sql("norm=? AND text=?", (normalise(leaf.text), leaf.text)), EQUAL, ordered=True
-        )
-    if leaf.mode == "starts":
-        return _simple(STRING, pids, beginning("norm", leaf.text), RANGE)
-    return _simple(STRING, pids, Sql("instr(norm, ?)>0", (leaf.text,)), SCAN)
+    text = leaf.text
+    match leaf.mode:
+        case "exact":
+            norm = normalise(text)
+            test = Sql("norm=? AND text=?", (norm, written(norm, text)))
+            return _simple(STRING, pids, test, EQUAL, ordered=True)
+        case "equals":
+            return _simple(STRING, pids, Sql("norm=?", (text,)), EQUAL)
+        case "starts":
+            return _simple(STRING, pids, beginning("norm", text), RANGE)
+        case "gt" | "lt" | "ge" | "le" as order:
+            return _simple(STRING, pids, Sql(f"norm{_SIGNS[order]}?", (text,)), RANGE)
+        case "ends":
+            return _simple(
+                STRING, pids, Sql("substr(norm, -?)=?", (len(text), text)) if text else Sql(""), SCAN
+            )
+        case "contains":
+            return _simple(STRING, pids, Sql("instr(norm, ?)>0", (text,)), SCAN)
 
 
 def _reference(leaf: RefersTo, pids: tuple[int, ...], names: Names) -> Lookup | None:
@@ -181,14 +222,14 @@ class Bounds:
 
     def both(self, other: Bounds) -> Bounds:
         return Bounds(
-            _stricter(max, self.low_from, other.low_from),
-            _stricter(min, self.low_to, other.low_to),
-            _stricter(max, self.high_from, other.high_from),
-            _stricter(min, self.high_to, other.high_to),
+            stricter(max, self.low_from, other.low_from),
+            stricter(min, self.low_to, other.low_to),
+            stricter(max, self.high_from, other.high_from),
+            stricter(min, self.high_to, other.high_to),
         )
 
 
-def _stricter(choose: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+def stricter(choose: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     if one is None or other is None:
         return other if one is None else one
     return choose(one, other)
@@ -217,6 +258,8 @@ def _date_bounds(leaf: DateIs) -> tuple[Sql, Bounds]:
             return Sql("hi<=?", (low,)), Bounds(low_to=low, high_to=low)
         case "ap":
             return Sql("lo<? AND hi>?", (high, low)), Bounds(low_to=high, high_from=low)
+        case "co":
+            return Sql("lo<=? AND hi>=?", (low, high)), Bounds(low_to=low, high_from=high)
 
 
 def _number_bounds(leaf: NumberIs | QuantityIs) -> tuple[Sql, Bounds]:
@@ -242,6 +285,10 @@ def _number_bounds(leaf: NumberIs | QuantityIs) -> tuple[Sql, Bounds]:
             return Sql("hi<?", (value,)), Bounds(low_to=value, high_to=value)
         case "ap":
             return Sql("lo<? AND hi>=?", (high, low)), Bounds(low_to=high, high_from=low)
+
+
+def bounds_of(leaf: Interval) -> Bounds:
+    return _date_bounds(leaf)[1] if isinstance(leaf, DateIs) else _number_bounds(leaf)[1]
 
 
 def _interval_of(leaf: Interval, names: Names) -> tuple[Sql, Bounds] | None:
@@ -274,13 +321,66 @@ def intervals(leaves: tuple[Interval, ...], pids: tuple[int, ...], names: Names)
     found by an index of their own.
     """
     table, span = _INTERVAL_TABLES[type(leaves[0])]
+    wanted = _all_of(leaves, names)
+    if wanted is None:
+        return None
+    branches, rank = _branches(table, *wanted, span)
+    if table is QUANTITY and branches:
+        units = _units([leaf for leaf in leaves if isinstance(leaf, QuantityIs)], pids, names)
+        (index, short), *long = branches
+        branches = (*((index, unit & short) for unit in units), *long)
+    return Lookup(table, pids, wanted[0], branches, rank)
+
+
+def _units(leaves: Sequence[QuantityIs], pids: tuple[int, ...], names: Names) -> list[Sql]:
+    """Ranges of the codes of units, by which quantities are in order before their values."""
+    for leaf in leaves:
+        if leaf.system is not None:
+            return [Sql("code=?", (leaf.code or "",))]
+    every = one_of("code", names.units(pids) or ("",))
+    for leaf in leaves:
+        if leaf.code is not None:
+            return [Sql("code=?", (leaf.code,)), every & Sql("unit=?", (leaf.code,))]
+    return [every]
+
+
+def _all_of(leaves: tuple[Interval, ...], names: Names) -> tuple[Sql, Bounds] | None:
     test, bounds = Sql(""), Bounds()
     for leaf in leaves:
         made = _interval_of(leaf, names)
         if made is None:
             return None
         test, bounds = test & made[0], bounds.both(made[1])
-    return Lookup(table, pids, test, *_branches(table, test, bounds, span))
+    return test, bounds
+
+
+def in_order_of(
+    column: str, leaves: tuple[Interval, ...], pids: tuple[int, ...], names: Names
+) -> Lookup | None:
+    """The rows that all `leaves` want at once, the branches by indexes that begin with the column, and so in its order.
+
+    The index of long intervals is in the order of their upper end. None when no bound helps.
+    """
+    table, span = _INTERVAL_TABLES[type(leaves[0])]
+    wanted = _all_of(leaves, names)
+    if wanted is None or table is QUANTITY:
+        return None
+    test, b = wanted
+    is_long = Sql(f"hi - lo > {SPAN}" if table is DATE else "hi > lo")
+    long = (f"{table.name}_long", is_long & between("hi", b.high_from, b.high_to) & test)
+    if column == "lo":
+        reach = None if b.high_from is None else b.high_from - span
+        low, high = stricter(max, b.low_from, reach), stricter(min, b.low_to, b.high_to)
+        needs_long = b.high_from is not None and b.low_from is None
+        short = (f"{table.name}_value", between("lo", low, high) & test)
+    elif table is DATE:
+        reach = None if b.low_to is None else b.low_to + span
+        low, high = stricter(max, b.high_from, b.low_from), stricter(min, b.high_to, reach)
+        needs_long = b.low_to is not None and b.high_to is None
+        short = ("ix_date_high", between("hi", low, high) & test)
+    else:
+        return None
+    return Lookup(table, pids, test, (short, long) if needs_long else (short,), RANGE)
 
 
 def _branches(
@@ -289,18 +389,20 @@ def _branches(
     if bounds == Bounds():
         return (), SCAN
     if bounds.high_from is None:
-        to = _stricter(min, bounds.low_to, bounds.high_to)
-        return ((f"{table.name}_value", _between("lo", bounds.low_from, to) & test),), RANGE
+        to = stricter(min, bounds.low_to, bounds.high_to)
+        return ((f"{table.name}_value", between("lo", bounds.low_from, to) & test),), RANGE
     if table is DATE and bounds.low_to is None and bounds.high_to is None:
-        return (("ix_date_high", _between("hi", bounds.high_from, None) & test),), RANGE
-    low_from = _stricter(max, bounds.low_from, bounds.high_from - span)
-    short = _between("lo", low_from, _stricter(min, bounds.low_to, bounds.high_to))
+        return (("ix_date_high", between("hi", bounds.high_from, None) & test),), RANGE
+    low_from = stricter(max, bounds.low_from, bounds.high_from - span)
+    short = between("lo", low_from, stricter(min, bounds.low_to, bounds.high_to))
+    if bounds.low_from == low_from:
+        return ((f"{table.name}_value", short & test),), RANGE
     is_long = Sql(f"hi - lo > {SPAN}" if table is DATE else "hi > lo")
-    long = is_long & _between("hi", bounds.high_from, bounds.high_to)
+    long = is_long & between("hi", bounds.high_from, bounds.high_to)
     return ((f"{table.name}_value", short & test), (f"{table.name}_long", long & test)), RANGE
 
 
-def _between(column: str, low: Any, high: Any) -> Sql:
+def between(column: str, low: Any, high: Any) -> Sql:
     return Sql("" if low is None else f"{column}>=?", () if low is None else (low,)) & Sql(
         "" if high is None else f"{column}<=?", () if high is None else (high,)
     )
@@ -311,8 +413,12 @@ _INTERVAL_TABLES: dict[type[Interval], tuple[IndexTable, int]] = {
     NumberIs: (NUMBER, 0),
     QuantityIs: (QUANTITY, 0),
 }
+KINDS_OF_INTERVALS: dict[IndexTable, type[Interval]] = {
+    table: kind for kind, (table, _) in _INTERVAL_TABLES.items()
+}
 _MAKERS: dict[type[Leaf], Callable[[Any, tuple[int, ...], Names], Lookup | None]] = {
     TokenIs: _token,
+    TokenIn: _token_in,
     TextIs: _text,
     DateIs: _interval,
     NumberIs: _interval,

@@ -6,8 +6,17 @@ has added is trusted after its commit only. An invariant to keep: nothing is loo
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
+_UNITS = """
+WITH RECURSIVE found(pid, code) AS (
+    SELECT value, (SELECT min(code) FROM ix_quantity INDEXED BY ix_quantity_value WHERE pid=value) FROM json_each(?)
+    UNION ALL
+    SELECT f.pid, (SELECT min(q.code) FROM ix_quantity q INDEXED BY ix_quantity_value WHERE q.pid=f.pid AND q.code>f.code)
+    FROM found f WHERE f.code IS NOT NULL)
+SELECT code FROM found WHERE code IS NOT NULL
+"""
 # Enough for any real vocabulary; beyond it the cache starts anew, so that odd data cannot fill the memory.
 CACHE_LIMIT = 50_000
 
@@ -19,7 +28,7 @@ class Names:
         self._connection = connection
         self._numbers: dict[str, int] = {"": 0}
         self._texts: dict[int, str] = {0: ""}
-        self._pids: dict[tuple[int, str], int] = {}
+        self._sets: dict[tuple[int, tuple[str, ...], str], int] = {}
         self._multiple: set[int] = set()
         self._dirty = False
 
@@ -40,32 +49,51 @@ class Names:
             self._keep(found, number)
         return found
 
-    def pid(self, type_number: int, code: str) -> int | None:
-        key = (type_number, code)
-        found = self._pids.get(key)
+    def pids(self, type_names: tuple[str, ...], code: str, kinds: str = "") -> tuple[int, ...]:
+        """The numbers of the sets that a parameter of the types (none given: of every type) is in.
+
+        Read anew each time: there may be more. `kinds` are those of a composite's components.
+        """
+        numbers = {number for name in type_names if (number := self.number(name)) is not None}
+        if type_names and not numbers:
+            return ()
+        rows = self._connection.execute(
+            "SELECT type, pid FROM param_of WHERE code=? AND kinds=?", (code, kinds)
+        ).fetchall()
+        return tuple(pid for type_number, pid in rows if not numbers or type_number in numbers)
+
+    def all_pids(self, type_names: tuple[str, ...], code: str) -> tuple[int, ...]:
+        """The same whatever the components are, of composites and others."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT kinds FROM param_of WHERE code=?", (code,)
+        ).fetchall()
+        return tuple(pid for (kinds,) in rows for pid in self.pids(type_names, code, kinds))
+
+    def units(self, pids: tuple[int, ...]) -> tuple[str, ...]:
+        """The codes of units that quantities of the parameters have; the index is skipped through from one to the next."""
+        rows = self._connection.execute(_UNITS, (json.dumps(pids),)).fetchall()
+        return tuple(dict.fromkeys(code for (code,) in rows))
+
+    def set_number(self, type_number: int, codes: tuple[str, ...], kinds: str = "") -> int | None:
+        """The number of a set of parameters of a type that have entries in common."""
+        key = (type_number, codes, kinds)
+        found = self._sets.get(key)
         if found is None:
             row = self._connection.execute(
-                "SELECT pid FROM param WHERE code=? AND type=?", (code, type_number)
+                "SELECT pid FROM param WHERE code=? AND type=?", (_set_name(codes, kinds), type_number)
             ).fetchone()
             if row is None:
                 return None
-            found = self._pids[key] = row[0]
+            found = self._sets[key] = row[0]
         return found
 
-    def pids(self, type_names: tuple[str, ...], code: str) -> tuple[int, ...]:
-        """The numbers of a parameter for the types (none given: for every type)."""
-        if not type_names:
-            rows = self._connection.execute("SELECT pid FROM param WHERE code=?", (code,)).fetchall()
-            return tuple(row[0] for row in rows)
-        numbers = (self.number(name) for name in type_names)
-        found = (self.pid(number, code) for number in numbers if number is not None)
-        return tuple(pid for pid in found if pid is not None)
-
-    def multiple(self, pids: tuple[int, ...]) -> bool:
-        """Whether some resource has had two values for one of the parameters (read anew each time: it may become true)."""
-        marks = ",".join("?" * len(pids))
-        sql = f"SELECT 1 FROM param WHERE pid IN ({marks}) AND multiple=1"
-        return self._connection.execute(sql, pids).fetchone() is not None
+    def multiple(self, type_names: tuple[str, ...], code: str) -> bool:
+        """Whether some resource has had two values for the parameter (read anew each time: it may become true)."""
+        numbers = {number for name in type_names if (number := self.number(name)) is not None}
+        rows = self._connection.execute(
+            "SELECT type FROM param WHERE code=? AND multiple=1", (code,)
+        ).fetchall()
+        return any(not type_names or type_number in numbers for (type_number,) in rows)
 
     def add(self, text: str) -> int:
         found = self.number(text)
@@ -75,17 +103,22 @@ class Names:
             found = self._keep(text, int(inserted.lastrowid or 0))
         return found
 
-    def add_pid(self, type_number: int, code: str) -> int:
-        found = self.pid(type_number, code)
+    def add_set(self, type_number: int, codes: tuple[str, ...], kinds: str = "") -> int:
+        found = self.set_number(type_number, codes, kinds)
         if found is None:
             self._dirty = True
             inserted = self._connection.execute(
-                "INSERT INTO param(type, code) VALUES (?, ?)", (type_number, code)
+                "INSERT INTO param(type, code) VALUES (?, ?)", (type_number, _set_name(codes, kinds))
             )
-            found = self._pids[type_number, code] = int(inserted.lastrowid or 0)
+            found = self._sets[type_number, codes, kinds] = int(inserted.lastrowid or 0)
+            self._connection.executemany(
+                "INSERT INTO param_of(code, kinds, type, pid) VALUES (?, ?, ?, ?)",
+                [(code, kinds, type_number, found) for code in codes],
+            )
         return found
 
-    def mark_multiple(self, pid: int) -> None:
+    def mark_multiple(self, type_number: int, code: str) -> None:
+        pid = self.add_set(type_number, (code,))
         if pid not in self._multiple:
             self._dirty = True
             self._connection.execute("UPDATE param SET multiple=1 WHERE pid=?", (pid,))
@@ -103,7 +136,7 @@ class Names:
     def _forget(self) -> None:
         self._numbers = {"": 0}
         self._texts = {0: ""}
-        self._pids = {}
+        self._sets = {}
         self._multiple = set()
         self._dirty = False
 
@@ -114,3 +147,8 @@ class Names:
         self._numbers[text] = number
         self._texts[number] = text
         return number
+
+
+def _set_name(codes: tuple[str, ...], kinds: str) -> str:
+    name = " ".join(sorted(codes))
+    return f"{name} ({kinds})" if kinds else name

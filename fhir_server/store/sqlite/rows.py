@@ -7,14 +7,18 @@ of SQLite: the interpreter's lock is given away once, not for each row.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.search.entries import Entries
+from fhir_server.search.entries import Component, CompositeEntry, Entries
+from fhir_server.store.sqlite.migrations.m0002_search import COLUMNS
 from fhir_server.store.sqlite.names import Names
 
 MOST_ROWS = 64
+# Components of a composite entry that rows have columns for.
+MOST_COMPONENTS = 3
+_NO_COMPONENT = ("", 0, "", 0, "")
 
 Row = tuple[Any, ...]
 
@@ -35,8 +39,10 @@ NUMBER = IndexTable("ix_number", ("pid", "lo", "hi"), 8)
 QUANTITY = IndexTable("ix_quantity", ("pid", "lo", "hi", "system", "code", "unit"), 16)
 REFERENCE = IndexTable("ix_reference", ("pid", "id", "type", "base", "version"), 32)
 URI = IndexTable("ix_uri", ("pid", "uri"), 64)
+COMPOSITE = IndexTable("ix_composite", ("pid", "n", *COLUMNS), 128)
+POSITION = IndexTable("ix_position", ("pid", "lat", "lon"), 256)
 
-INDEX_TABLES = (TOKEN, STRING, DATE, NUMBER, QUANTITY, REFERENCE, URI)
+INDEX_TABLES = (TOKEN, STRING, DATE, NUMBER, QUANTITY, REFERENCE, URI, COMPOSITE, POSITION)
 
 
 def kinds_of(entries: Entries) -> int:
@@ -49,7 +55,31 @@ def kinds_of(entries: Entries) -> int:
         | (16 if entries.quantities else 0)
         | (32 if entries.references else 0)
         | (64 if entries.uris else 0)
+        | (128 if entries.composites else 0)
+        | (256 if entries.positions else 0)
     )
+
+
+class Numbers(dict[tuple[str, ...], Any]):
+    """The numbers of the sets of parameters of a type, by their codes; `of` gives those of composites by kinds."""
+
+    def __init__(
+        self, number: Callable[[int, tuple[str, ...], str], int | None], type_number: int, kinds: str = ""
+    ) -> None:
+        self._number = number
+        self._type_number = type_number
+        self._kinds = kinds
+        self._of: dict[str, Numbers] = {}
+
+    def __missing__(self, codes: tuple[str, ...]) -> int | None:
+        found = self[codes] = self._number(self._type_number, codes, self._kinds)
+        return found
+
+    def of(self, kinds: str) -> Numbers:
+        found = self._of.get(kinds)
+        if found is None:
+            found = self._of[kinds] = Numbers(self._number, self._type_number, kinds)
+        return found
 
 
 class RowMaker:
@@ -57,90 +87,107 @@ class RowMaker:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._pids: dict[int, dict[str, int]] = {}
+        self._numbers: dict[int, Numbers] = {}
 
     def forget(self) -> None:
-        self._pids = {}
-
-    def _of_type(self, type_number: int) -> dict[str, int]:
-        found = self._pids.get(type_number)
-        if found is None:
-            found = self._pids[type_number] = {}
-        return found
+        self._numbers = {}
 
     def rows(self, type_number: int, entries: Entries) -> tuple[list[Row], ...]:
         """The rows by table, in the order of INDEX_TABLES."""
-        names = self._names
-        add = names.add
-        pids = self._of_type(type_number)
-        for code in _codes(entries):
-            if code not in pids:
-                pids[code] = names.add_pid(type_number, code)
-        for values in (entries.dates, entries.numbers, entries.quantities):
+        numbers = self._numbers.get(type_number)
+        if numbers is None:
+            numbers = self._numbers[type_number] = Numbers(self._names.add_set, type_number)
+        for values in (entries.references, entries.dates, entries.numbers, entries.quantities):
             if len(values) > 1:
-                self._mark_multiple(pids, [value[0] for value in values])
-        return (
-            [(pids[p], code, add(system)) for p, system, code in entries.tokens],
-            [(pids[p], norm, text) for p, norm, text in entries.strings],
-            [(pids[p], low, high) for p, low, high in entries.dates],
-            [(pids[p], float(low), float(high)) for p, low, high in entries.numbers],
-            [
-                (pids[p], float(lo), float(hi), add(s), code, unit)
-                for p, lo, hi, s, code, unit in entries.quantities
-            ],
-            [
-                (pids[p], id, add(type), add(base), version)
-                for p, type, id, base, version in entries.references
-            ],
-            [(pids[p], uri) for p, uri in entries.uris],
-        )
+                self._mark_multiple(type_number, [value[0] for value in values])
+        return _rows(entries, numbers, self._names.add)
 
-    def _mark_multiple(self, pids: dict[str, int], codes: list[str]) -> None:
+    def _mark_multiple(self, type_number: int, codes: list[str]) -> None:
         if len(set(codes)) < len(codes):
             for code in codes:
                 if codes.count(code) > 1:
-                    self._names.mark_multiple(pids[code])
+                    self._names.mark_multiple(type_number, code)
 
 
 def find_rows(names: Names, type_number: int, entries: Entries) -> tuple[list[Row], ...]:
     """The rows that entries should have; what was never interned is None there, which no row has."""
-    pids = {code: names.pid(type_number, code) for code in _codes(entries)}
-    return _rows(entries, pids, names.number)
+    return _rows(entries, Numbers(names.set_number, type_number), names.number)
 
 
-def _rows(
-    entries: Entries, pids: Mapping[str, int | None], number: Callable[[str], int | None]
-) -> tuple[list[Row], ...]:
+def _rows(entries: Entries, pids: Numbers, number: Callable[[str], int | None]) -> tuple[list[Row], ...]:
+    """Rows by table. Parameters that have an entry in common share its row, but for dates and what is rare."""
     return (
-        [(pids[p], code, number(system)) for p, system, code in entries.tokens],
-        [(pids[p], norm, text) for p, norm, text in entries.strings],
-        [(pids[p], low, high) for p, low, high in entries.dates],
-        [(pids[p], float(low), float(high)) for p, low, high in entries.numbers],
+        [(pids[p], code, number(system)) for (system, code), p in _shared(entries.tokens)],
+        [(pids[p], norm, "" if text == norm else text) for (norm, text), p in _shared(entries.strings)],
+        [(pids[p,], low, high) for p, low, high in entries.dates],
+        [(pids[p,], float(low), float(high)) for p, low, high in entries.numbers],
         [
             (pids[p], float(lo), float(hi), number(s), code, unit)
-            for p, lo, hi, s, code, unit in entries.quantities
+            for (lo, hi, s, code, unit), p in _shared(entries.quantities)
         ],
         [
             (pids[p], id, number(type), number(base), version)
-            for p, type, id, base, version in entries.references
+            for (type, id, base, version), p in _shared(entries.references)
         ],
-        [(pids[p], uri) for p, uri in entries.uris],
+        [(pids[p,], uri) for p, uri in entries.uris],
+        _composite_rows(entries.composites, pids, number) if entries.composites else [],
+        [(pids[p,], float(lat), in_range(float(lon))) for p, lat, lon in entries.positions],
     )
 
 
-def _codes(entries: Entries) -> set[str]:
-    codes = {entry[0] for entry in entries.tokens}
-    codes.update([entry[0] for entry in entries.references])
-    codes.update([entry[0] for entry in entries.dates])
-    if entries.strings:
-        codes.update([entry[0] for entry in entries.strings])
-    if entries.quantities:
-        codes.update([entry[0] for entry in entries.quantities])
-    if entries.uris:
-        codes.update([entry[0] for entry in entries.uris])
-    if entries.numbers:
-        codes.update([entry[0] for entry in entries.numbers])
-    return codes
+def _shared(entries: Sequence[tuple[Any, ...]]) -> Iterable[tuple[tuple[Any, ...], tuple[str, ...]]]:
+    """The values of entries, each once, with the codes of the parameters that have them."""
+    if len(entries) < 2:
+        return [(entry[1:], entry[:1]) for entry in entries]
+    shared: dict[tuple[Any, ...], tuple[str, ...]] = {}
+    for entry in entries:
+        values = entry[1:]
+        shared[values] = (*shared[values], entry[0]) if values in shared else (entry[0],)
+    return shared.items()
+
+
+def written(norm: str, text: str) -> str:
+    """The column of the text as written: empty where the normal form says it all."""
+    return "" if text == norm else text
+
+
+def in_range(longitude: float) -> float:
+    """The same longitude from -180 to 180, both included."""
+    return longitude if -180 <= longitude <= 180 else (longitude + 180) % 360 - 180
+
+
+def _composite_rows(
+    entries: Sequence[CompositeEntry], pids: Numbers, number: Callable[[str], int | None]
+) -> list[Row]:
+    rows: list[Row] = []
+    for n, ((components,), codes) in enumerate(_shared(entries)):
+        if len(components) <= MOST_COMPONENTS:
+            row: Row = (pids.of(",".join([component[0] for component in components]))[codes], n)
+            for component in components:
+                row += _columns(component, number)
+            rows.append(row + _NO_COMPONENT * (MOST_COMPONENTS - len(components)))
+    return rows
+
+
+def _columns(component: Component, number: Callable[[str], int | None]) -> tuple[Any, ...]:
+    """The main value, the upper end, the code beside an interval, the number of an interned text, the text as written."""
+    kind = component[0]
+    if kind == "token":
+        return component[2], 0, "", number(component[1]), ""
+    if kind == "quantity":
+        _, low, high, system, code, unit = component
+        return float(low), float(high), code, number(system), unit
+    if kind == "date":
+        return component[1], component[2], "", 0, ""
+    if kind == "number":
+        return float(component[1]), float(component[2]), "", 0, ""
+    if kind == "string":
+        return component[1], 0, "", 0, written(component[1], component[2])
+    if kind == "reference":
+        _, type, id, base, version = component
+        return id, number(base), "", number(type), version
+    assert kind == "uri", component
+    return component[1], 0, "", 0, ""
 
 
 class Statement:

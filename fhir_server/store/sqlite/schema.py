@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fhir_r4.errors import Unavailable
 from fhir_server.store.sqlite.backup import backup
-from fhir_server.store.sqlite.migrations import m0001_tables
+from fhir_server.store.sqlite.migrations import m0001_tables, m0002_search
 
 APPLICATION_ID = 0x4F534C52
 
@@ -25,7 +25,10 @@ class Migration:
     statements: tuple[str, ...]
 
 
-MIGRATIONS = (Migration(1, "tables", m0001_tables.STATEMENTS),)
+MIGRATIONS = (
+    Migration(1, "tables", m0001_tables.STATEMENTS),
+    Migration(2, "search", m0002_search.STATEMENTS),
+)
 
 
 class NewerFile(Unavailable):

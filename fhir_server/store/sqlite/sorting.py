@@ -33,7 +33,6 @@ ORDERED = {
     ("ix_date", "lo"): "ix_date_value",
     ("ix_date", "hi"): "ix_date_high",
     ("ix_number", "lo"): "ix_number_value",
-    ("ix_quantity", "lo"): "ix_quantity_value",
     ("ix_uri", "uri"): "ix_uri_value",
 }
 
@@ -46,6 +45,7 @@ class Key:
     column: str
     pids: tuple[int, ...]
     descending: bool
+    param: str = ""
 
     def value(self, rid: str) -> Sql:
         """The value for the resource with this rid, NULL when it has none."""
@@ -62,41 +62,48 @@ class Key:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row in the order: its value for each key and its rid. The page is what follows it, or `backwards` what precedes."""
+
+    values: tuple[Any, ...]
+    rid: int
+    backwards: bool = False
+
+
 def bind(key: SortKey, pids: tuple[int, ...]) -> Key:
     if key.param == "_id":
         return Key(None, "id", (), key.descending)
     if key.param == "_lastUpdated":
         return Key(None, "updated", (), key.descending)
     table, low, high = _VALUES.get(key.kind, (TOKEN, "", ""))
-    return Key(table, high if key.descending else low, pids if key.kind in _VALUES else (), key.descending)
+    bound = pids if key.kind in _VALUES else ()
+    return Key(table, high if key.descending else low, bound, key.descending, key.param)
 
 
-def order_by(keys: Sequence[Key]) -> str:
+def order_by(keys: Sequence[Key], backwards: bool) -> str:
     """ORDER BY terms over the columns k0, k1, ... and rid."""
-    terms = [f"k{i} IS NULL, k{i} {'DESC' if key.descending else 'ASC'}" for i, key in enumerate(keys)]
-    return ", ".join([*terms, "rid"])
+    nulls, onwards = ("DESC", "DESC") if backwards else ("ASC", "ASC")
+    terms = [
+        f"k{i} IS NULL {nulls}, k{i} {'DESC' if key.descending != backwards else 'ASC'}"
+        for i, key in enumerate(keys)
+    ]
+    return ", ".join([*terms, f"rid {onwards}"])
 
 
-def after(keys: Sequence[Key], values: Sequence[Any], rid: int) -> Sql:
-    """What holds for the rows that come after the row with these values."""
-    condition = Sql("rid>?", (rid,))
+def beyond(keys: Sequence[Key], place: Place) -> Sql:
+    """What holds for the rows that come after the place, or before it when it is looked at backwards."""
+    condition = Sql(f"rid{'<' if place.backwards else '>'}?", (place.rid,))
     for i in range(len(keys) - 1, -1, -1):
-        name, value = f"k{i}", values[i]
+        name, value = f"k{i}", place.values[i]
         if value is None:
-            condition = Sql(f"({name} IS NULL AND {condition.text})", condition.values)
+            equal = Sql(f"({name} IS NULL AND {condition.text})", condition.values)
+            others = Sql(f"{name} IS NOT NULL") if place.backwards else None
         else:
-            beyond = "<" if keys[i].descending else ">"
-            condition = Sql(
-                f"({name} IS NULL OR {name}{beyond}? OR ({name}=? AND {condition.text}))",
-                (value, value, *condition.values),
-            )
+            sign = "<" if keys[i].descending != place.backwards else ">"
+            equal = Sql(f"({name}=? AND {condition.text})", (value, *condition.values))
+            others = Sql(f"{name}{sign}?" + ("" if place.backwards else f" OR {name} IS NULL"), (value,))
+        condition = (
+            equal if others is None else Sql(f"({others.text} OR {equal.text})", others.values + equal.values)
+        )
     return condition
-
-
-def to_cursor(values: Sequence[Any]) -> list[Any]:
-    """JSON values for sort values: JSON has no infinite numbers, so floats go as texts in a list."""
-    return [[repr(value)] if isinstance(value, float) else value for value in values]
-
-
-def from_cursor(values: Sequence[Any]) -> list[Any]:
-    return [float(value[0]) if isinstance(value, list) else value for value in values]

@@ -19,18 +19,34 @@ from typing import TypeVar
 from fhir_r4.errors import Unavailable
 from fhir_server.search.paging import Cursors
 from fhir_server.search.tree import Expression, SearchQuery
-from fhir_server.store.records import HistoryPage, HistoryQuery, Page, Precondition, Stored, WriteOp
-from fhir_server.store.sqlite import history, read, schema
+from fhir_server.store.protocol import Extract
+from fhir_server.store.records import (
+    Explanation,
+    HistoryPage,
+    HistoryQuery,
+    MatchesAre,
+    NewestIs,
+    Page,
+    Precondition,
+    Reindexed,
+    Stored,
+    WriteOp,
+)
+from fhir_server.store.sqlite import history, read, reindex, schema
 from fhir_server.store.sqlite.compile import Effort
 from fhir_server.store.sqlite.connections import Readers, connect, snapshot, translated, unavailable
-from fhir_server.store.sqlite.includes import Includes
+from fhir_server.store.sqlite.explain import explanation_of, measured
+from fhir_server.store.sqlite.fulltext import asks_for_words, behind, catch_up
 from fhir_server.store.sqlite.names import Names
-from fhir_server.store.sqlite.selection import Selection, matching_ids, page_of
+from fhir_server.store.sqlite.pages import Search
+from fhir_server.store.sqlite.selection import matching_ids
 from fhir_server.store.sqlite.write import Writer
 
 # Steps of SQLite's machine that a search may take on the caller's thread: well under a millisecond.
 QUICK_STEPS = 20_000
 CHANGES = 500
+# Versions whose words are indexed in one transaction while a search waits for them.
+WORDS = 500
 
 T = TypeVar("T")
 Act = Callable[[sqlite3.Connection, Names], T]
@@ -45,7 +61,8 @@ class SqliteStore:
 
     `clock` gives microseconds since 1970 UTC. `cursor_key` signs cursors; the file keeps one when none is handed in.
     `busy_timeout`: seconds that a write waits for other processes. `readers`: threads for searches that take long;
-    `effort`: when searches change their plan.
+    `effort`: when searches change their plan. `extract` makes the index entries of a resource anew: without it, pages of a
+    search are unstable when what they are about is written meanwhile.
     """
 
     def __init__(
@@ -57,6 +74,7 @@ class SqliteStore:
         busy_timeout: float = 5.0,
         readers: int = 2,
         effort: Effort = Effort(),
+        extract: Extract | None = None,
     ) -> None:
         self.path = Path(path)
         self._clock = clock
@@ -64,7 +82,9 @@ class SqliteStore:
         self._busy_timeout = busy_timeout
         self._pool_size = readers
         self._effort = effort
+        self._extract = extract
         self._of_thread = threading.local()
+        self._uses = 0
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -83,7 +103,7 @@ class SqliteStore:
                 self._cursors = Cursors(self._cursor_key or _kept_cursor_key(connection))
             finally:
                 connection.close()
-            self._writer = Writer(self.path, self._clock, self._busy_timeout)
+            self._writer = Writer(self.path, self._clock, self._busy_timeout, lambda: self._uses)
         self._readers = Readers(self.path, self._busy_timeout)
         self._pool = ThreadPoolExecutor(self._pool_size, thread_name_prefix="store-reader")
         self._of_thread = threading.local()
@@ -103,6 +123,8 @@ class SqliteStore:
     async def transact(
         self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
     ) -> tuple[Stored, ...]:
+        if any(isinstance(p, MatchesAre) and asks_for_words(p.where) for p in preconditions):
+            await self._index_words()
         return await self._open_writer().transact(ops, preconditions)
 
     async def write_with(self, act: Act[T]) -> T:
@@ -135,27 +157,29 @@ class SqliteStore:
         return await self._look(lambda connection, names: read.read_many(connection, names, keys))
 
     async def search(self, query: SearchQuery) -> Page:
-        return await self._look(lambda connection, names: self._search(connection, names, query))
+        await self._ready_for(query)
+        if query.cursor is None:
+            return await self._look(lambda connection, names: self._search(connection, names, query))
+        # What has changed since the first page is judged one by one, which no step of SQLite's tells.
+        return await self._look_aside(lambda connection, names: self._search(connection, names, query))
 
     def _search(self, connection: sqlite3.Connection, names: Names, query: SearchQuery) -> Page:
-        selection = Selection(connection, names, query.types, query.where, self._effort)
-        found = page_of(connection, names, selection, query, self._cursors)
-        added, truncated = Includes(connection, names).added(found.rids, query.includes, query.include_limit)
-        total: int | None = None
-        if query.count > 0 and query.cursor is None and found.next is None:
-            total = len(found.rids)
-        elif query.total != "none" or query.count <= 0:
-            total = selection.total()
-        return Page(
-            matches=read.by_rids(connection, names, found.rids),
-            included=read.by_rids(connection, names, added),
-            next=found.next,
-            total=total,
-            included_truncated=truncated,
-        )
+        return Search(connection, names, query, self._cursors, self._effort, self._extract).page()
 
     async def matching_ids(self, type: str, where: Expression, limit: int = 2) -> tuple[str, ...]:
+        if asks_for_words(where):
+            await self._index_words()
         return await self._look(lambda connection, names: matching_ids(connection, names, type, where, limit))
+
+    async def _ready_for(self, query: SearchQuery) -> None:
+        if asks_for_words(query.where) or any(asks_for_words(include.where) for include in query.includes):
+            await self._index_words()
+
+    async def _index_words(self) -> None:
+        """Bring the index of words so near to the present that a search can look at the rest itself."""
+        late = await self._look(lambda connection, _: behind(connection))
+        while late > self._effort.late:
+            late = await self.write_with(lambda connection, _: catch_up(connection, WORDS))
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         return await self._look(
@@ -174,31 +198,58 @@ class SqliteStore:
             after = found[-1].sequence
             left = None if left is None else left - len(found)
 
-    async def last_sequence(self) -> int:
+    async def last_sequence(self, type: str | None = None) -> int:
         with translated():
-            return history.last_sequence(self._reader()[0])
+            connection, names = self._reader()
+            if type is None:
+                return history.last_sequence(connection)
+            return history.newest_of(connection, names, type)
 
     async def counts(self) -> dict[str, int]:
         return await self._look(_counts)
 
+    async def explain(self, query: SearchQuery) -> Explanation:
+        await self._ready_for(query)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._explain, query)
+
+    def _explain(self, query: SearchQuery) -> Explanation:
+        with translated():
+            names = self._reader()[1]
+            with measured(self.path, self._busy_timeout) as connection:
+                return explanation_of(connection, lambda: self._search(connection, names, query))
+
+    async def reindex(
+        self,
+        extract: Extract,
+        newest: NewestIs,
+        types: Collection[str] = (),
+        after: int = 0,
+        limit: int = 100,
+    ) -> Reindexed:
+        found = await self._look(lambda c, names: reindex.stretch(c, names, types, after, limit))
+        made = await asyncio.get_running_loop().run_in_executor(
+            self._pool, reindex.entries_of, found, extract
+        )
+        return await self.write_with(lambda c, names: reindex.write(c, names, newest, found, made, limit))
+
     async def indexed_fingerprints(self) -> dict[str, str]:
-        """What `set_fingerprints` was last told: by parameter, a text that changes with its meaning."""
+        """What `set_fingerprints` was told: by parameter, a text that changes with its meaning."""
         return await self._look(
             lambda connection, _: dict(connection.execute("SELECT param, value FROM fingerprint"))
         )
 
     async def set_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
-        """Keep in the file by which definitions its index was made; replaces all that was kept before."""
+        """Keep in the file by which definitions its index was made, beside what is kept already."""
 
         def act(connection: sqlite3.Connection, _: Names) -> None:
-            connection.execute("DELETE FROM fingerprint")
             connection.executemany(
-                "INSERT INTO fingerprint(param, value) VALUES (?, ?)", fingerprints.items()
+                "INSERT OR REPLACE INTO fingerprint(param, value) VALUES (?, ?)", fingerprints.items()
             )
 
         await self.write_with(act)
 
     def _reader(self) -> tuple[sqlite3.Connection, Names]:
+        self._uses += 1
         found: tuple[sqlite3.Connection, Names] | None = getattr(self._of_thread, "reader", None)
         if found is None or self._readers is None:
             if self._readers is None:
@@ -214,6 +265,9 @@ class SqliteStore:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
+        return await self._look_aside(act)
+
+    async def _look_aside(self, act: Act[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._look_here, act, 0)
 
     def _look_here(self, act: Act[T], steps: int) -> T:

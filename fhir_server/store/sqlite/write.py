@@ -16,15 +16,18 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from fhir_r4.errors import Unavailable
+from fhir_r4.errors import FhirError, Unavailable
 from fhir_server.store.protocol import ClaimRefused, Stale
 from fhir_server.store.records import Precondition, Stored, VersionIs, WriteOp
 from fhir_server.store.sqlite.connections import WRITER_CACHE_KIB, connect, translated, unavailable
+from fhir_server.store.sqlite.fulltext import catch_up
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import RowMaker
 
 GROUP_OPS = 2_000
+# Seconds in which nobody asked for anything, after which there is time for other work.
+IDLE = 3.0
 
 T = TypeVar("T")
 
@@ -55,14 +58,18 @@ Result = tuple[Stored, ...] | BaseException
 
 
 class Writer:
-    """Takes transactions from any thread. `clock` gives microseconds since 1970 UTC."""
+    """Takes transactions from any thread. `clock` gives microseconds since 1970 UTC, `uses` counts what is read."""
 
-    def __init__(self, path: Path, clock: Callable[[], int], busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], int], busy_timeout: float, uses: Callable[[], int]
+    ) -> None:
         self._clock = clock
+        self._uses = uses
         self._queue: SimpleQueue[list[Waiting] | Job | None] = SimpleQueue()
         self._held: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
         self._closed = False
         self._closing = threading.Lock()
+        self._words_late = True
         self.connection = connect(path, busy_timeout=busy_timeout, cache_kib=WRITER_CACHE_KIB)
         self._names = Names(self.connection)
         self._rows = RowMaker(self._names)
@@ -123,15 +130,15 @@ class Writer:
         self.connection.close()
 
     def _run(self) -> None:
-        item = self._queue.get()
+        item = self._next()
         while item is not None:
             if isinstance(item, Job):
                 self._run_job(item)
-                item = self._queue.get()
+                item = self._next()
             else:
                 group, following = self._gather(item)
                 self._run_group(group)
-                item = following[0] if following else self._queue.get()
+                item = following[0] if following else self._next()
 
     def _gather(self, first: list[Waiting]) -> tuple[list[Waiting], list[Job | None]]:
         """The transactions that wait just now, and what was taken from the queue besides: one item or none."""
@@ -147,6 +154,29 @@ class Writer:
             group += item
             size += sum(len(waiting.ops) for waiting in item)
         return group, []
+
+    def _next(self) -> list[Waiting] | Job | None:
+        """What is to be written next; while nothing is asked of the store, the index of words is brought forward."""
+        while self._words_late:
+            uses = self._uses()
+            with suppress(Empty):
+                return self._queue.get(timeout=IDLE)
+            while self._words_late and self._uses() == uses:
+                self._words_late = self._index_words()
+                with suppress(Empty):
+                    return self._queue.get_nowait()
+        return self._queue.get()
+
+    def _index_words(self) -> bool:
+        """Index the words of some versions; whether there are more. What fails is tried again after the next write."""
+        try:
+            self._begin()
+            late = catch_up(self.connection)
+            self._end("COMMIT")
+        except (sqlite3.Error, FhirError):
+            self._roll_back()
+            return False
+        return late > 0
 
     def _run_group(self, group: list[Waiting]) -> None:
         try:
@@ -180,6 +210,7 @@ class Writer:
                     results.append(refusal)
             group.flush()
             self._end("COMMIT" if group.wrote else "ROLLBACK")
+            self._words_late = self._words_late or group.wrote
         except BaseException:
             self._roll_back()
             raise
