@@ -123,6 +123,17 @@ def _newest(record: Record, n: int) -> tuple[str, Sequence[Any]]:
     return f"Observation?patient={_patient(record)}&code={_LOINC}{code}&_sort=-date", (_patient(record), code)
 
 
+def _newest_since(record: Record, n: int) -> tuple[str, Sequence[Any]]:
+    day = _observation(record, n)["effectiveDateTime"][:10]
+    query = f"Observation?patient={_patient(record)}&status=final&date=ge{day}&_sort=-date"
+    return query, (_patient(record), _day(day))
+
+
+def _by_name(record: Record, n: int) -> tuple[str, Sequence[Any]]:
+    city = record["Patient"][0]["address"][0]["city"].lower()
+    return f"Patient?address-city={city}&_sort=family,given", (city,)
+
+
 def _since(record: Record, n: int) -> tuple[str, Sequence[Any]]:
     day = record["Encounter"][n % 3]["period"]["start"][:10]
     return f"Encounter?date=ge{day}&_sort=date", (_day(day), _day(day))
@@ -240,6 +251,8 @@ SHAPES = (
     Shape("birth date", 5, _birthdate, bodies(f"SELECT rid FROM ix_date WHERE pid IN ({{p:Patient.birthdate}}) AND lo>=? AND lo<=? AND hi<=? {_PAGE}"), selective=False),
     Shape("patient, code and date", 5, _code_date_patient, bodies(f"SELECT rid FROM ({_OF_PATIENT % 'Observation.patient'}) x WHERE {_HAS_CODE} AND EXISTS (SELECT 1 FROM ix_date d WHERE d.rid=x.rid AND +d.pid IN ({{p:Observation.date}}) AND +d.hi>?) {_PAGE}")),
     Shape("patient and code, newest first", 10, _newest, bodies(f"SELECT rid FROM ({_OF_PATIENT % 'Observation.patient'}) x WHERE {_HAS_CODE} ORDER BY (SELECT max(+d.hi) FROM ix_date d WHERE d.rid=x.rid AND +d.pid IN ({{p:Observation.date}})) DESC LIMIT 20")),
+    Shape("of a patient since, newest first", 10, _newest_since, bodies(f"SELECT x.rid FROM ({_OF_PATIENT % 'Observation.patient'}) x CROSS JOIN ix_date d ON d.rid=x.rid WHERE +d.pid IN ({{p:Observation.date}}) AND +d.hi>? AND EXISTS (SELECT 1 FROM ix_token t WHERE t.rid=x.rid AND +t.pid IN ({{p:Observation.status}}) AND +t.code='final') ORDER BY d.hi DESC LIMIT 20")),
+    Shape("patients of a town, by name", 50, _by_name, bodies("SELECT s.rid FROM ix_string s WHERE s.pid IN ({p:Patient.address-city}) AND s.norm=? ORDER BY (SELECT min(+f.norm) FROM ix_string f WHERE f.rid=s.rid AND +f.pid IN ({p:Patient.family})), (SELECT min(+g.norm) FROM ix_string g WHERE g.rid=s.rid AND +g.pid IN ({p:Patient.given})) LIMIT 20"), selective=False),
     Shape("encounters since, in order", 10, _since, bodies(f"SELECT rid FROM ix_date WHERE {_RECENT} AND hi>? ORDER BY lo, rid LIMIT 20"), selective=False),
     Shape("chain to one patient", 10, _chain, bodies(f"{_OBSERVATIONS_OF % _PATIENT_BY_NUMBER} {_PAGE}")),
     Shape("chain to patients of a name", 10, _wide_chain, bodies(f"{_OBSERVATIONS_OF % f'SELECT rid FROM ix_string s WHERE {_NAMED} AND {_GIVEN}'} {_PAGE}"), selective=False),

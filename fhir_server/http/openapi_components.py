@@ -15,8 +15,8 @@ from fhir_r4.definitions import SearchParameter
 from fhir_r4.errors import ERRORS
 from fhir_server.context import Services
 from fhir_server.http.json_schemas import reference_to
-from fhir_server.search.modifiers import MODIFIERS
-from fhir_server.search.parameters import STORE_PARAMETERS
+from fhir_server.search.modifiers import modifiers_of
+from fhir_server.search.parameters import Parameters
 
 Json = dict[str, Any]
 
@@ -71,17 +71,18 @@ def error_responses() -> Json:
 
 def search_components(services: Services, types: Iterable[str]) -> Json:
     """The search parameters of `types` that can be searched."""
+    known = services.parameters
     return (
         {
-            f"{name}-{code}": _search_parameter(name, definition)
+            f"{name}-{code}": _search_parameter(known, name, definition)
             for name in types
-            for code, definition in services.parameters.of(name).items()
-            if services.parameters.searchable(name, code) and "Resource" not in definition.base
+            for code, definition in known.of(name).items()
+            if known.searchable(name, code) and "Resource" not in definition.base
         }
         | {
-            f"Resource-{code}": _search_parameter("Resource", definition)
-            for code, definition in services.parameters.of("Resource").items()
-            if services.parameters.searchable("Resource", code)
+            f"Resource-{code}": _search_parameter(known, "Resource", definition)
+            for code, definition in known.of("Resource").items()
+            if known.searchable("Resource", code)
         }
         | {
             # R4 gives it no definition
@@ -95,20 +96,22 @@ def search_components(services: Services, types: Iterable[str]) -> Json:
     )
 
 
-def _search_parameter(type: str, definition: SearchParameter) -> Json:
+def _search_parameter(parameters: Parameters, type: str, definition: SearchParameter) -> Json:
     schema: Json = {"type": "string"}
     return {
         "in": "query",
         "name": definition.code,
-        "description": f"{definition.type}: {_meaning(type, definition.description)}{_modifiers(definition)}",
+        "description": f"{definition.type}: {_meaning(type, definition.description)}"
+        f"{_modifiers(parameters, type, definition)}",
         "schema": schema,
     }
 
 
-def _modifiers(definition: SearchParameter) -> str:
-    if definition.code in STORE_PARAMETERS:
-        return ""
-    return f" (modifiers {', '.join(f':{m}' for m in MODIFIERS[definition.type])})"
+def _modifiers(parameters: Parameters, type: str, definition: SearchParameter) -> str:
+    about = parameters.about(type, definition.code)
+    # nothing is known of what is answered otherwise, such as _id and _text
+    taken = modifiers_of(about) if about.kind else ()
+    return f" (modifiers {', '.join(f':{m}' for m in taken)})" if taken else ""
 
 
 def _meaning(type: str, description: str) -> str:

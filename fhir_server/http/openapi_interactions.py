@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fhir_r4.definitions import resource_types
 from fhir_server.http.json_schemas import PRIMITIVE_SCHEMAS
+from fhir_server.search.directives import CONTAINED_TYPES, CONTAINED_VALUES
 from fhir_server.settings import Settings
 
 Body = Literal["resource", "patch", "form", "bundle", "parameters"]
@@ -43,6 +44,7 @@ class Interaction:
 _SHOWN = ("_format", "_pretty")
 _PART = ("_summary", "_elements")
 _PAGE = ("_count", "_sort", "_total", "_include", "_revinclude")
+_INSIDE = ("_contained", "_containedType")
 _HISTORY = ("_since", "_at", "_count", *_PART, *_SHOWN)
 _WRITE = ("Prefer", *_SHOWN)
 _READ_ERRORS = (400, 404, 406, 410, 503)
@@ -61,7 +63,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
     ),
     Interaction(
         "get", "", "searchSystem", "Search resources of all types, or those of _type",
-        f"{SEARCH_SPEC}#searching", ("_type", "criteria", *_PAGE, *_PART, *_SHOWN), ((200, "bundle"),), _SEARCH_ERRORS,
+        f"{SEARCH_SPEC}#searching", ("_type", "criteria", *_PAGE, *_INSIDE, *_PART, *_SHOWN), ((200, "bundle"),), _SEARCH_ERRORS,
     ),
     Interaction(
         "post", "/_search", "searchSystemByPost", "The same search with its parameters in a form",
@@ -73,7 +75,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
     ),
     Interaction(
         "get", "/{type}", "search", "Search resources of a type",
-        f"{SEARCH_SPEC}#searching", ("type", "criteria", *_PAGE, *_PART, *_SHOWN), ((200, "bundle"),), _SEARCH_ERRORS,
+        f"{SEARCH_SPEC}#searching", ("type", "criteria", *_PAGE, *_INSIDE, *_PART, *_SHOWN), ((200, "bundle"),), _SEARCH_ERRORS,
     ),
     Interaction(
         "post", "/{type}/_search", "searchByPost", "The same search with its parameters in a form",
@@ -173,6 +175,12 @@ def parameter_components(settings: Settings) -> dict[str, dict[str, Any]]:
         "_total": _query("_total", "Whether the total is told.", {"enum": ["none", "estimate", "accurate"]}),
         "_include": _query("_include", "Add what the matches refer to: `Observation:subject`.", text),
         "_revinclude": _query("_revinclude", "Add what refers to the matches: `Observation:subject`.", text),
+        "_contained": _query(
+            "_contained", "Whether contained resources are searched.", {"enum": list(CONTAINED_VALUES)}
+        ),
+        "_containedType": _query(
+            "_containedType", "What is shown of contained resources.", {"enum": list(CONTAINED_TYPES)}
+        ),
         "_summary": _query(
             "_summary", "A part of each resource.", {"enum": ["true", "text", "data", "count", "false"]}
         ),

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fhir_r4.errors import Issue
-from fhir_r4.jsonio import encode
+from fhir_r4.jsonio import decode_object, encode
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse
 from fhir_server.interactions.answering import outcome
+from fhir_server.search.contained import is_contained, logical_id
 from fhir_server.store.records import Stored
 
 Subset = Callable[[bytes], bytes]
@@ -39,6 +40,19 @@ def search_entry(base: str, stored: Stored, mode: str, subset: Subset | None = N
     body = stored.body if subset is None else subset(stored.body)
     address = f'{{"fullUrl":"{base}/{stored.type}/{stored.id}","resource":'
     return b"%b%b%b" % (address.encode(), body, f',"search":{{"mode":"{mode}"}}}}'.encode())
+
+
+def contained_entry(base: str, stored: Stored, mode: str, subset: Subset | None = None) -> bytes:
+    """The same, with a contained resource taken out of its container: https://hl7.org/fhir/R4/search.html#contained."""
+    if not is_contained(stored.type):
+        return search_entry(base, stored, mode, subset)
+    id = logical_id(stored.id)
+    resource = next(one for one in decode_object(stored.body)["contained"] if one.get("id") == id)
+    body = encode(resource)
+    return encode({"fullUrl": f"{base}/{stored.id}"})[:-1] + b',"resource":%b,"search":{"mode":"%b"}}' % (
+        body if subset is None else subset(body),
+        mode.encode(),
+    )
 
 
 def outcome_entry(issues: Sequence[Issue]) -> bytes:

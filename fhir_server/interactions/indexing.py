@@ -15,6 +15,7 @@ from fhir_r4.errors import Issue
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import Services
 from fhir_server.resources.job import Job, job_of, unfinished
+from fhir_server.search.contained import outer_type
 from fhir_server.search.custom import InForce, Key, Version
 from fhir_server.search.tree import SearchQuery
 from fhir_server.search.usage import parameters_used
@@ -79,8 +80,9 @@ async def find_pending(services: Services, in_force: InForce) -> frozenset[Key]:
     missing = {name: text for name, text in in_force.fingerprints().items() if indexed.get(name) != text}
     if not missing:
         return frozenset()
-    counts = await services.store.counts()
-    complete = {name: text for name, text in missing.items() if not counts.get(name.partition(".")[0])}
+    counts = await services.store.counts(contained=True)
+    there = {outer_type(type) for type, number in counts.items() if number}
+    complete = {name: text for name, text in missing.items() if name.partition(".")[0] not in there}
     if complete:
         await services.store.set_fingerprints(complete)
     return frozenset(_key(name) for name in missing if name not in complete)

@@ -6,19 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
+from msgspec.structs import replace as replace_fields
+
 from fhir_r4.errors import InvalidRequest, Issue, NotSupported
 from fhir_server.context import FhirRequest, FhirResponse, Services
 from fhir_server.interactions.answering import preference
-from fhir_server.interactions.bundles import bundle, outcome_entry, query_string, search_entry
+from fhir_server.interactions.bundles import (
+    bundle,
+    contained_entry,
+    outcome_entry,
+    query_string,
+    search_entry,
+)
 from fhir_server.interactions.explain import explain_asked, explained, require_administrator
 from fhir_server.interactions.indexing import follow, incomplete
 from fhir_server.interactions.stored_terminology import terminology_for
 from fhir_server.interactions.subsetting import selection, subset_body
+from fhir_server.search.contained import container_of, is_contained
 from fhir_server.search.parameters import compartment
 from fhir_server.search.parse import ParsedSearch, parse_search, terminology_addresses
 from fhir_server.search.rewrite import apply_policy
 from fhir_server.search.tree import Expression, SearchQuery, all_of
-from fhir_server.store.records import Page
+from fhir_server.store.records import Page, Stored
 
 
 def form_pairs(request: FhirRequest) -> tuple[tuple[str, str], ...]:
@@ -64,6 +73,10 @@ async def search(
     )
     query = parsed.query
     if within is not None:
+        if any(is_contained(type) for type in query.types):
+            raise NotSupported(
+                "What a compartment holds stands alone: _contained cannot be asked there.", "_contained"
+            )
         query = replace(query, where=all_of([within, query.where]))
     issues = [*parsed.ignored, *await incomplete(services, query)]
     query = apply_policy(query, request.actor.policy)
@@ -84,8 +97,15 @@ def _searchset(
 ) -> FhirResponse:
     base = request.base
     subset = (lambda body: subset_body(body, pairs)) if selection(pairs) else None
-    entries = [search_entry(base, s, "match", subset) for s in page.matches]
-    entries += [search_entry(base, s, "include", subset) for s in page.included]
+    show, matches, included = search_entry, page.matches, page.included
+    if parsed.alone:
+        show = contained_entry
+    elif any(is_contained(type) for type in query.types):
+        matches = tuple(_container(s) if is_contained(s.type) else s for s in matches)
+        shown = {(s.type, s.id) for s in matches}
+        included = tuple(s for s in included if (s.type, s.id) not in shown)
+    entries = [show(base, s, "match", subset) for s in matches]
+    entries += [search_entry(base, s, "include", subset) for s in included]
     if page.included_truncated:
         issues.append(
             Issue(
@@ -109,6 +129,12 @@ def _searchset(
     if page.next is not None:
         links.append(("next", _address(address, [*first, ("_cursor", page.next)])))
     return bundle("searchset", links, entries, page.total)
+
+
+def _container(stored: Stored) -> Stored:
+    """The version of the container that a contained match was found in."""
+    type, id = container_of(stored.id)
+    return replace_fields(stored, type=type, id=id)
 
 
 def _address(address: str, pairs: Sequence[tuple[str, str]]) -> str:

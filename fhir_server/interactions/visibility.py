@@ -11,6 +11,7 @@ from functools import partial
 from fhir_r4.errors import Gone, NotFound
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import Actor, FhirRequest, Services
+from fhir_server.search.contained import CONTAINED, contained_key
 from fhir_server.search.fulltext import full_texts
 from fhir_server.search.match import Candidate, NoLookup, matches
 from fhir_server.search.tree import (
@@ -67,12 +68,29 @@ async def _without_others(wanted: Expression, candidate: Candidate, services: Se
                     if (code, type, base) == (param, target, "")
                 )
             )
-            return await _any(services, target, all_of([IdIs(ids), part])) if ids else Nothing()
+            found = await _any(services, target, all_of([IdIs(ids), part])) if ids else Nothing()
+            return any_of([found, await _any_inside(param, target, part, candidate, services)])
         case Has(source, param, part):
             refers = RefersTo(param, candidate.type, candidate.id)
             return await _any(services, source, all_of([refers, part]))
         case _:
             return wanted
+
+
+async def _any_inside(
+    param: str, target: str, part: Expression, candidate: Candidate, services: Services
+) -> Expression:
+    """Whether the part holds for a resource that the candidate contains and refers to by the parameter."""
+    referred = {
+        (type, id) for code, type, id, _, _ in candidate.entries.references if code == param + CONTAINED
+    }
+    for one in candidate.entries.contained:
+        type, id = contained_key((candidate.type, candidate.id), one.type, one.id)
+        if one.type == target and (type, id) in referred:
+            inner = Candidate(type, id, candidate.updated, candidate.created, one.entries)
+            if matches(await _without_others(part, inner, services), inner, NoLookup()):
+                return Everything()
+    return Nothing()
 
 
 async def _any(services: Services, type: str, where: Expression) -> Expression:

@@ -257,12 +257,14 @@ class Criteria:
     def _composite(self, types: Sequence[str], definition: SearchParameter, text: str) -> Expression:
         about = self._parts_about(types, definition)
         texts = split_values(text, "$")
-        if len(texts) != len(about):
-            expected = "$".join(one.kind for one in about)
-            raise ValueError(f"expected {len(about)} values, divided by `$`: {expected}")
+        expected = f"expected {len(about)} values, divided by `$`: {'$'.join(one.kind for one in about)}"
+        if len(texts) == 1:
+            raise ValueError(expected)
         if "" in texts:
             raise ValueError("expected a value on each side of `$`")
         try:
+            if len(texts) != len(about):
+                raise ValueError(expected)
             parts = [
                 READERS[one.kind](_target(definition.code, one), "", part, self.reading)
                 for one, part in zip(about, texts, strict=True)

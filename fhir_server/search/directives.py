@@ -1,18 +1,28 @@
 """The result parameters of a search: how many, in which order, with what else, how counted.
 
 Source: https://hl7.org/fhir/R4/search.html#return. `_summary` and `_elements` only pass through here: how resources are cut is
-the caller's; but `_summary=count` asks for no resources at all.
+the caller's, and so is how what is contained is shown; but `_summary=count` asks for no resources at all.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, cast, get_args
 
-from fhir_r4.definitions import is_resource_type
+from fhir_r4.definitions import is_resource_type, resource_types
 from fhir_r4.errors import InvalidParameter, Issue, NotSupported, UnknownParameter
+from fhir_server.search.contained import CONTAINED, all_types, contained_type
 from fhir_server.search.criteria import require_parameter
 from fhir_server.search.parameters import SPECIAL_PARAMETERS, Parameters
-from fhir_server.search.tree import Expression, Include, SearchQuery, SortKey
+from fhir_server.search.tree import (
+    Expression,
+    Include,
+    Repeats,
+    SearchQuery,
+    SortKey,
+    all_of,
+    negation,
+)
 
 RESULT_PARAMETERS = (
     "_count",
@@ -32,6 +42,9 @@ RESULT_PARAMETERS = (
 # the second is the name that R3 has for it
 ITERATE = ("iterate", "recurse")
 SUMMARIES = ("true", "text", "data", "count", "false")
+# whether contained resources are searched, and what is shown of them
+CONTAINED_VALUES = ("false", "true", "both")
+CONTAINED_TYPES = ("container", "contained")
 Total = Literal["none", "estimate", "accurate"]
 
 
@@ -49,21 +62,54 @@ class Directives:
         self._sort: tuple[SortKey, ...] = ()
         self._cursor: str | None = None
         self._includes: list[Include] = []
+        self._contained = "false"
+        self._shown = ""
         self._seen: set[str] = set()
         self.notes: list[Issue] = []
 
     def query(self, where: Expression, max_included: int) -> SearchQuery:
         """The search with all that was applied. A page of no resources is asked for its total, which is then counted."""
+        if self._contained == "false" and self._shown:
+            raise InvalidParameter(
+                "_containedType says how contained resources are shown: it needs _contained=true or _contained=both.",
+                "_containedType",
+            )
+        types, where = self._searched(where)
         return SearchQuery(
-            types=self._types,
+            types=types,
             where=where,
             sort=self._sort,
             count=self._count,
             cursor=self._cursor,
             total="accurate" if self._count == 0 else self._total,
-            includes=tuple(dict.fromkeys(self._includes)),
+            includes=tuple(dict.fromkeys(one for i in self._includes for one in self._ways(i))),
             include_limit=max_included,
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether contained resources are shown without their containers."""
+        return self._shown == "contained"
+
+    def _searched(self, where: Expression) -> tuple[tuple[str, ...], Expression]:
+        """The types as the store knows them, and the question; one match stands for each container that is shown."""
+        if self._contained == "false":
+            return self._types, where
+        types = all_types(self._types or resource_types(), outer=self._contained == "both")
+        return types, where if self.alone else all_of([where, negation(Repeats(types, where))])
+
+    def _ways(self, include: Include) -> tuple[Include, ...]:
+        """An include, also from what is contained, or to it where it is shown alone."""
+        if self._contained == "false":
+            return (include,)
+        if not include.reverse:
+            inside = (
+                include if include.source == "*" else replace(include, source=contained_type(include.source))
+            )
+            return (include, inside)
+        if include.param is None or not self.alone:
+            return (include,)
+        return (include, replace(include, param=include.param + CONTAINED))
 
     def apply(self, name: str, value: str) -> str:
         """Take one result parameter in; the value as it is really used."""
@@ -90,14 +136,12 @@ class Directives:
                 _require_one_of(code, value, SUMMARIES)
                 if value == "count":
                     self._count = 0
-            case "_contained" if value != "false":
-                raise NotSupported(
-                    "Contained resources are not searched; _contained can be `false` only.", code
-                )
+            case "_contained":
+                _require_one_of(code, value, CONTAINED_VALUES)
+                self._contained = value
             case "_containedType":
-                raise NotSupported(
-                    "Contained resources are not searched, so _containedType has no use.", code
-                )
+                _require_one_of(code, value, CONTAINED_TYPES)
+                self._shown = value
         return value
 
     def _apply_count(self, value: str) -> str:

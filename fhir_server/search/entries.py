@@ -44,6 +44,8 @@ class Entries:
     - `<code>:of-type`, tokens: identifiers by the system of their type and `code of the type|value`.
     - `<code>:below`, tokens: canonical references with a version, by address and each beginning of the version; media
       types without their parameters.
+    - `<code>:contained`, references: those to what the same resource contains (`search.contained`), beside the entry of
+      empty texts under `<code>`.
     - `<code>:ucum`, quantities and composites: quantities in canonical units (system `urn:osler:ucum`, code the canonical
       unit), beside the entry under `<code>` with the unit that was written.
     """
@@ -57,3 +59,13 @@ class Entries:
     uris: list[UriEntry] = field(default_factory=list)
     composites: list[CompositeEntry] = field(default_factory=list)
     positions: list[PositionEntry] = field(default_factory=list)
+    contained: tuple[Contained, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """A resource that is contained in another: `type` and `id` are its own, what it can be found by is in `entries`."""
+
+    type: str
+    id: str
+    entries: Entries

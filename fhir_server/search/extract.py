@@ -11,11 +11,12 @@ leaves it; what it needs from the rest of the resource (`%resource`) is there at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fhir_server.search.entries import Entries
+from fhir_server.search.contained import CONTAINED, contained_key, with_types
+from fhir_server.search.entries import Contained, Entries, ReferenceEntry
 from fhir_server.search.parameters import Parameters, Part, value_type
 from fhir_server.search.paths import (
     Condition,
@@ -30,10 +31,11 @@ from fhir_server.search.paths import (
     Step,
     is_reference_to,
 )
-from fhir_server.search.rule_table import ENTRY_KINDS, RULES, Leaves
+from fhir_server.search.rule_table import ENTRY_KINDS, RULES, RULES_WITHIN, Leaves
 from fhir_server.search.rules import Rules
 
 Indexer = Callable[[dict[str, Any], Entries], None]
+RuleTable = Mapping[str, Mapping[str, tuple[Leaves, ...]]]
 
 
 class Extractor:
@@ -43,13 +45,35 @@ class Extractor:
         self._parameters = parameters
         self._rules = Rules(zone, local_bases)
         self._indexers: dict[str, Indexer] = {}
+        self._indexers_within: dict[str, Indexer] = {}
 
     def extract(self, resource: dict[str, Any]) -> Entries:
         """The index entries of a structurally valid resource. Raises KeyError for a type that R4 does not have."""
+        if resource.get("contained") is not None:
+            return self._extract_within(resource, resource["contained"])
+        return self._extract(resource, self._indexers, RULES)
+
+    def _extract_within(self, resource: dict[str, Any], contained: Sequence[dict[str, Any]]) -> Entries:
+        """The entries of a resource and of what it contains, with the references between them."""
+        inner = {one["id"]: one for one in contained if one is not None and "id" in one}
+        types = {id: one["resourceType"] for id, one in inner.items()}
+        own = (resource["resourceType"], resource.get("id", ""))
+        types[""] = own[0]
+
+        def extracted(one: dict[str, Any]) -> Entries:
+            entries = self._extract(with_types(one, types), self._indexers_within, RULES_WITHIN)
+            entries.references = _resolved(entries.references, own, types)
+            return entries
+
+        made = extracted(resource)
+        made.contained = tuple(Contained(types[id], id, extracted(one)) for id, one in inner.items())
+        return made
+
+    def _extract(self, resource: dict[str, Any], indexers: dict[str, Indexer], rules: RuleTable) -> Entries:
         type = resource["resourceType"]
-        indexer = self._indexers.get(type)
+        indexer = indexers.get(type)
         if indexer is None:
-            indexer = self._indexers[type] = _indexer(self._parameters, self._rules, type)
+            indexer = indexers[type] = _indexer(self._parameters, self._rules, type, rules)
         entries = Entries([], [], [], [], [], [], [], [], [])
         indexer(resource, entries)
         if len(entries.tokens) > 1:
@@ -72,7 +96,23 @@ class Extractor:
 
     def source(self, type: str) -> str:
         """The generated Python for a type, to be read when a parameter does not find what it should."""
-        return _Writer(self._rules).write(_Plan(self._parameters, type))
+        return _Writer(self._rules, RULES).write(_Plan(self._parameters, type))
+
+
+def _resolved(
+    references: list[ReferenceEntry], container: tuple[str, str], types: Mapping[str, str]
+) -> list[ReferenceEntry]:
+    """The references with those to `#id` led to what is contained, and those to `#` to the container."""
+    found: list[ReferenceEntry] = []
+    for entry in references:
+        code, _, id, _, _ = entry
+        if not code.endswith(CONTAINED):
+            found.append(entry)
+        elif id == "":
+            found.append((code.removesuffix(CONTAINED), *container, "", ""))
+        elif id in types:
+            found.append((code, *contained_key(container, types[id], id), "", ""))
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +204,8 @@ class _Plan:
         return found
 
 
-def _indexer(parameters: Parameters, rules: Rules, type: str) -> Indexer:
-    writer = _Writer(rules)
+def _indexer(parameters: Parameters, rules: Rules, type: str, table: RuleTable) -> Indexer:
+    writer = _Writer(rules, table)
     source = writer.write(_Plan(parameters, type))
     names = writer.names
     exec(compile(source, f"<search parameters of {type}>", "exec"), names)  # noqa: S102 - made from definitions alone
@@ -176,8 +216,9 @@ def _indexer(parameters: Parameters, rules: Rules, type: str) -> Indexer:
 class _Writer:
     """Writes a plan as the source of a function; `names` are the objects that the source speaks of."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, table: RuleTable) -> None:
         self._rules = rules
+        self._table = table
         self._lines: list[str] = []
         self._count = 0
         self.names: dict[str, Any] = {"is_reference_to": is_reference_to}
@@ -216,7 +257,7 @@ class _Writer:
         self._begin_composites(node, depth)
         for (kind, type, truth), leaf in node.leaves.items():
             found = value if truth is None else f"{self._object(truth, 'truth')}({value})"
-            for leaves in RULES[kind][type]:
+            for leaves in self._table[kind][type]:
                 self._leave(leaves, leaf, found, depth)
         for step, after in node.after.items():
             self._step(step, after, value, depth)

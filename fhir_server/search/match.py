@@ -14,7 +14,9 @@ leaf but Present is false for a resource without entries for the parameter; `Not
   kind than its part does not.
 - Near: by the haversine formula in double precision, at most the radius; a distance within a millimetre of it may differ.
 - FullText: words and phrases are looked for in the words of `Candidate.texts`, whole words only.
-- Chain and Has follow references to local resources that exist; versions of references are not looked at.
+- Chain and Has follow references to local resources that exist; versions of references are not looked at. Chain also
+  follows those to what the resource itself contains, or what is contained beside it; of those Has asks when the resource
+  it is asked of is a contained one.
 """
 
 from __future__ import annotations
@@ -24,11 +26,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fhir_server.search.contained import (
+    CONTAINED,
+    contained_key,
+    contained_type,
+    container_of,
+    is_contained,
+    logical_id,
+)
 from fhir_server.search.entries import Component, Entries
 from fhir_server.search.tree import (
     And,
     Chain,
     Composite,
+    ContainedIn,
     DateComparison,
     DateIs,
     Everything,
@@ -44,6 +55,7 @@ from fhir_server.search.tree import (
     Present,
     QuantityIs,
     RefersTo,
+    Repeats,
     TextIs,
     TokenIn,
     TokenIs,
@@ -111,7 +123,7 @@ def matches(expression: Expression, candidate: Candidate, lookup: Lookup) -> boo
         case Nothing():
             return False
         case IdIs(ids):
-            return candidate.id in ids
+            return logical_id(candidate.id) in ids
         case TypeIs(types):
             return candidate.type in types
         case Updated(prefix, low, high):
@@ -121,18 +133,41 @@ def matches(expression: Expression, candidate: Candidate, lookup: Lookup) -> boo
         case Chain(param, target, part):
             return any(matches(part, other, lookup) for other in _referred(candidate, param, target, lookup))
         case Has(source, param, part):
-            others = lookup.referring(source, param, candidate.type, candidate.id)
+            code = param + CONTAINED if is_contained(candidate.type) else param
+            others = lookup.referring(source, code, candidate.type, candidate.id)
             return any(matches(part, other, lookup) for other in others)
+        case ContainedIn(part):
+            container = _container(candidate, lookup)
+            return container is not None and matches(part, container, lookup)
+        case Repeats(types, part):
+            return any(matches(part, o, lookup) for o in _before(candidate, lookup) if o.type in types)
         case _:
             return _leaf(expression, candidate.entries)
 
 
 def _referred(candidate: Candidate, param: str, target: str, lookup: Lookup) -> Iterable[Candidate]:
+    ways = ((param, target), (param + CONTAINED, contained_type(target)))
     for code, type, id, base, _ in candidate.entries.references:
-        if code == param and type == target and base == "":
+        if (code, type) in ways and base == "":
             found = lookup.find(type, id)
             if found is not None:
                 yield found
+
+
+def _container(candidate: Candidate, lookup: Lookup) -> Candidate | None:
+    return lookup.find(*container_of(candidate.id)) if is_contained(candidate.type) else None
+
+
+def _before(candidate: Candidate, lookup: Lookup) -> Iterable[Candidate]:
+    """The container, and what is contained in it and was created before the candidate."""
+    container = _container(candidate, lookup)
+    if container is None:
+        return
+    yield container
+    for one in container.entries.contained:
+        found = lookup.find(*contained_key((container.type, container.id), one.type, one.id))
+        if found is not None and found.created < candidate.created:
+            yield found
 
 
 def _mentions(text: str, query: tuple[tuple[tuple[str, ...], ...], ...]) -> bool:

@@ -28,11 +28,13 @@ class ParsedSearch:
     """A search and its account: `applied` are the pairs for the self link.
 
     `ignored` says what was not used, was cut, or can match nothing. `_summary` and `_elements` are applied pairs that the caller answers; `_summary=count` is in the query already.
+    `alone`: matches that are contained are shown without their containers (`_containedType`).
     """
 
     query: SearchQuery
     applied: tuple[Pair, ...] = ()
     ignored: tuple[Issue, ...] = ()
+    alone: bool = False
 
 
 def parse_search(
@@ -62,6 +64,7 @@ def parse_search(
     where: list[Expression] = []
     applied: list[Pair] = []
     ignored: list[Issue] = []
+    contained = any(name == "_contained" and value != "false" for name, value in pairs)
     for name, value in pairs:
         try:
             if name == "_type" and not types:
@@ -69,6 +72,8 @@ def parse_search(
             elif name.partition(":")[0] in RESULT_PARAMETERS:
                 applied.append((name, directives.apply(name, value)))
             else:
+                if contained and name in ("_text", "_content"):
+                    raise NotSupported(f"{name} looks for no words in contained resources alone.", name)
                 where.append(criteria.expression(searched, name, value))
                 applied.append((name, value))
         except (UnknownParameter, NotSupported, InvalidParameter) as error:
@@ -77,7 +82,8 @@ def parse_search(
                 raise type(error)(str(error), name) from error
             ignored.append(_ignored(error, name))
     query = directives.query(all_of(where), max_included)
-    return ParsedSearch(query, tuple(applied), (*ignored, *criteria.notes, *directives.notes))
+    issues = (*ignored, *criteria.notes, *directives.notes)
+    return ParsedSearch(query, tuple(applied), issues, directives.alone)
 
 
 def terminology_addresses(

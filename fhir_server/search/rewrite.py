@@ -1,7 +1,7 @@
 """An access policy woven into a search, so that nothing the actor may not see decides, appears in or is counted by it.
 
 The policy is ANDed to the question for what is searched, and again wherever the question looks at another resource: in
-chains, `_has` and includes. An invariant to keep: what the policy itself asks is never limited by the policy.
+chains, `_has` and includes. What is contained in a resource is seen with that resource. An invariant to keep: what the policy itself asks is never limited by the policy.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from fhir_server.search.contained import contained_type, is_contained
 from fhir_server.search.tree import (
     And,
     Chain,
+    ContainedIn,
     Everything,
     Expression,
     Has,
@@ -19,6 +21,7 @@ from fhir_server.search.tree import (
     Not,
     Nothing,
     Or,
+    Repeats,
     SearchQuery,
     TypeIs,
     all_of,
@@ -41,6 +44,9 @@ class Policy:
     def over(self, types: Iterable[str]) -> Expression:
         """What must hold for a resource of one of the types (none: of any type)."""
         asked = tuple(types)
+        inside = tuple(type for type in asked if is_contained(type))
+        if inside:
+            return self._over_contained(tuple(type for type in asked if not is_contained(type)), inside)
         if len(asked) == 1:
             return self.of(asked[0])
         named = asked or tuple(self.by_type)
@@ -54,6 +60,13 @@ class Policy:
             others = negation(TypeIs(named)) if named else Everything()
             parts.append(all_of([others, self.default]))
         return any_of(parts)
+
+    def _over_contained(self, types: tuple[str, ...], inside: tuple[str, ...]) -> Expression:
+        contained: Expression = ContainedIn(self.over(()))
+        if not types:
+            return contained
+        parts = ((types, self.over(types)), (inside, contained))
+        return any_of([all_of([TypeIs(own), e]) for own, e in parts])
 
 
 def apply_policy(query: SearchQuery, policy: Policy | None) -> SearchQuery:
@@ -84,9 +97,15 @@ def _inside(part: Expression, policy: Policy) -> Expression:
         case Not(inner):
             return Not(_inside(inner, policy))
         case Chain(param, target, inner):
-            return Chain(param, target, limited(inner, (target,), policy))
+            # what is contained in a resource that is seen is seen
+            seen = any_of([policy.of(target), TypeIs((contained_type(target),))])
+            return Chain(param, target, all_of([seen, _inside(inner, policy)]))
         case Has(source, param, inner):
             return Has(source, param, limited(inner, (source,), policy))
+        case ContainedIn(inner):
+            return ContainedIn(_inside(inner, policy))
+        case Repeats(types, inner):
+            return Repeats(types, _inside(inner, policy))
         case _:
             return part
 

@@ -17,7 +17,7 @@ with a suffix. A data type that is not in the table cannot be found by a paramet
   its lowest to its highest value. Under `:ucum` the same in the canonical unit, where the unit is one of UCUM.
 - reference: Reference, canonical, uri, Attachment.url, and a nested resource by its type and id. Under `:identifier`
   Reference.identifier as a token; under `:below` a canonical with a version as a token of address and each beginning of
-  the version up to a dot.
+  the version up to a dot. In a resource that contains others, also under `:contained` its references to those.
 - uri: uri, url, canonical; a canonical with a version is found with and without it.
 - special: Location.position in degrees.
 """
@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.search.contained import CONTAINED
 from fhir_server.search.rules import Json, Members, Rules
 
 Rule = Callable[[Rules, Any], Members]
@@ -151,6 +152,26 @@ def _of_value(values: Mapping[str, tuple[Leaves, ...]], suffix: str) -> Rule:
 RULES: Mapping[str, Mapping[str, tuple[Leaves, ...]]] = {
     kind: values if kind == "special" else {**values, "Extension": _of_extension(values)}
     for kind, values in _VALUES.items()
+}
+
+_REFERENCES_WITHIN = {
+    "Reference": Leaves("reference", Rules.contained_reference, CONTAINED, "reference"),
+    **dict.fromkeys(("canonical", "uri", "url"), Leaves("reference", Rules.contained_address, CONTAINED)),
+}
+
+
+def _with_contained(values: Mapping[str, tuple[Leaves, ...]]) -> Mapping[str, tuple[Leaves, ...]]:
+    found = {
+        type: (*leaves, _REFERENCES_WITHIN[type]) if type in _REFERENCES_WITHIN else leaves
+        for type, leaves in values.items()
+    }
+    return {**found, "Extension": _of_extension(found)}
+
+
+# The same for resources that contain others or are contained.
+RULES_WITHIN: Mapping[str, Mapping[str, tuple[Leaves, ...]]] = {
+    **RULES,
+    "reference": _with_contained(_VALUES["reference"]),
 }
 
 # kind of entry -> the member of Entries that holds it, and how many members an entry has besides its parameter

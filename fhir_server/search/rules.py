@@ -21,7 +21,7 @@ from fhir_r4.temporal import OPEN_HIGH, OPEN_LOW, Interval, parse_interval
 from fhir_r4.ucum.conversion import UCUM, conversion
 from fhir_server.search.text import normalise
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 Json = Mapping[str, Any]
 Members = Iterable[tuple[Any, ...]]
@@ -248,6 +248,13 @@ class Rules:
 
     def refers(self, value: str) -> Members:
         return self.reference_text(value)
+
+    def contained_reference(self, value: Json) -> Members:
+        return self.contained_address(value.get("reference") or "")
+
+    def contained_address(self, value: str) -> Members:
+        # which resource that is the extractor knows
+        return (("#", value[1:], "", ""),) if value.startswith("#") else ()
 
     def reference_identifier(self, value: Json) -> Members:
         identifier = value.get("identifier")

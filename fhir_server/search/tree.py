@@ -46,7 +46,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class IdIs:
-    """The logical id is one of `ids` (`_id`)."""
+    """The logical id is one of `ids` (`_id`); that of a contained resource is the one within its container."""
 
     ids: tuple[str, ...]
 
@@ -215,7 +215,7 @@ class FullText:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The resource refers by `param` to a local resource of `target` type for which `part` holds."""
+    """The resource refers by `param` to a local resource of `target` type, or one that it contains, for which `part` holds."""
 
     param: str
     target: str
@@ -228,6 +228,25 @@ class Has:
 
     source: str
     param: str
+    part: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class ContainedIn:
+    """The resource is contained in one for which `part` holds."""
+
+    part: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Something else of one of `types` that stands for the same container satisfies `part`.
+
+    That is the container itself, or what is contained in it and was created before. So `Not(Repeats(types, part))` leaves
+    one match for each container. It holds for contained resources alone.
+    """
+
+    types: tuple[str, ...]
     part: Expression
 
 
@@ -257,6 +276,8 @@ Expression = (
     | FullText
     | Chain
     | Has
+    | ContainedIn
+    | Repeats
 )
 
 
@@ -341,6 +362,8 @@ class Include:
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
     """A search as a store answers it. `types` has one type, or several for a system-level search (empty: all types).
+
+    `Medication#` is the type of contained Medications (`search.contained`); all types are those of resources that stand alone.
 
     `count` is the page size (0: only the total is wanted); `cursor` is the opaque text of `Page.next` or
     `Page.previous`; `total` as in `_total`; `include_limit` bounds the included resources of a page.

@@ -17,6 +17,7 @@ from typing import Any
 
 from fhir_r4.jsonio import decode_object
 from fhir_r4.temporal import format_instant
+from fhir_server.search.contained import is_contained
 from fhir_server.search.fulltext import full_texts
 from fhir_server.search.match import Candidate
 from fhir_server.search.order import position, position_order
@@ -109,7 +110,7 @@ class MemoryStore:
             return Stored(op.type, op.id, 0, 0, self._updated, op.method, b"")
         sequence = len(self._log) + 1
         if resource is None:
-            resource = self._held.create(key, sequence)
+            resource = self._held.create(key)
         version = len(resource.versions) + 1
         body = b""
         candidate = None
@@ -191,11 +192,11 @@ class MemoryStore:
     def _newest(self, type: str) -> int:
         return max((r.versions[-1].sequence for r in self._held.by_type.get(type, ())), default=0)
 
-    async def counts(self) -> dict[str, int]:
+    async def counts(self, *, contained: bool = False) -> dict[str, int]:
         with self._lock:
             found: dict[str, int] = {}
             for (type, _), resource in self._held.resources.items():
-                if resource.candidate is not None:
+                if resource.candidate is not None and (contained or not is_contained(type)):
                     found[type] = found.get(type, 0) + 1
             return found
 
@@ -246,7 +247,8 @@ class MemoryStore:
     async def explain(self, query: SearchQuery) -> Explanation:
         began = time.perf_counter_ns()
         page = await self.search(query)
-        looked_at = sum(n for type, n in (await self.counts()).items() if type in (query.types or (type,)))
+        counts = await self.counts(contained=bool(query.types))
+        looked_at = sum(n for type, n in counts.items() if type in (query.types or (type,)))
         microseconds = (time.perf_counter_ns() - began) // 1000
         return Explanation((), looked_at, "resources", microseconds, len(page.matches), page.total)
 
@@ -262,13 +264,7 @@ class MemoryStore:
     ) -> Reindexed:
         with self._lock:
             self._check(newest)
-            due = [
-                resource
-                for type in types or self._held.by_type
-                for resource in self._held.by_type.get(type, ())
-                if resource.created > after and resource.candidate is not None
-            ]
-            due.sort(key=lambda resource: resource.created)
+            due = [one for one in self._held.with_entries_of(types) if one.created > after]
             changed = sum(self._held.index_anew(resource, extract) for resource in due[:limit])
             next = due[limit - 1].created if len(due) > limit else None
             return Reindexed(next, len(due[:limit]), changed)

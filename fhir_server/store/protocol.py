@@ -95,6 +95,8 @@ class Store(Protocol):
     ) -> Reindexed:
         """Make the index entries of the next `limit` live resources of `types` (empty: all) anew, in one transaction.
 
+        Resources that contain one of the types are among them.
+
         Resources are taken in order of creation; `after` is `Reindexed.next` of the stretch before, 0 to begin. No
         version is written. What is written meanwhile keeps its own entries. Raises Stale when `newest` does not hold.
         """
@@ -108,8 +110,8 @@ class Store(Protocol):
     async def explain(self, query: SearchQuery) -> Explanation:
         """Answer the search and tell how."""
 
-    async def counts(self) -> dict[str, int]:
-        """Number of live resources by type."""
+    async def counts(self, *, contained: bool = False) -> dict[str, int]:
+        """Number of live resources by type; with `contained` also of what they contain, under its own types."""
 
     async def ping(self) -> None:
         """Raise Unavailable when the store cannot be written to just now."""

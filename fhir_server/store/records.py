@@ -91,7 +91,8 @@ Precondition = VersionIs | MatchesAre | NewestIs
 class Stored(Struct, frozen=True, gc=False):
     """One version of a resource as it is kept. Never rewritten.
 
-    `sequence` orders all versions of the store; `updated` is the instant of the commit in microseconds since 1970 UTC
+    A match of a search for contained resources has the type and id of the contained one (`search.contained`), with the
+    version and the body of its container. `sequence` orders all versions of the store; `updated` is the instant of the commit in microseconds since 1970 UTC
     (whole milliseconds); `body` is the JSON text, b'' for a deletion; `created` says whether the resource did not exist
     before this version (first version, or written again after a deletion).
     """

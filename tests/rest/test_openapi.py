@@ -117,6 +117,25 @@ async def test_search_parameters_are_those_of_the_capability_statement(
         assert "criteria" not in names
 
 
+@pytest.mark.parametrize(
+    ("name", "modifiers"),
+    [
+        ("Patient-active", ":missing, :not"),
+        ("Patient-identifier", ":missing, :not, :text, :of-type"),
+        ("Patient-gender", ":missing, :not, :in, :not-in, :above, :below"),
+        ("Patient-name", ":missing, :exact, :contains"),
+        ("Patient-organization", ":missing, :identifier, :above, :below"),
+        ("Resource-_id", None),
+        ("Resource-_tag", ":missing, :not, :text, :in, :not-in, :above, :below"),
+    ],
+)
+async def test_a_parameter_has_the_modifiers_that_make_sense_for_it(
+    server: Client, document: dict[str, Any], name: str, modifiers: str | None
+) -> None:
+    said = document["components"]["parameters"][name]["description"]
+    assert said.partition(" (modifiers ")[2] == ("" if modifiers is None else f"{modifiers})")
+
+
 async def test_operations_are_those_of_the_server(server: Client, document: dict[str, Any]) -> None:
     told = {path.rpartition("/$")[2] for path in document["paths"] if "/$" in path}
     assert told == set(server.app.services.operations)

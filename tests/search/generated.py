@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fhir_r4.temporal import DAY, HOUR, OPEN_HIGH, OPEN_LOW
 from fhir_server.search import tree
-from fhir_server.search.entries import Entries
+from fhir_server.search.contained import CONTAINED, contained_key, contained_type
+from fhir_server.search.entries import Contained, Entries
 from fhir_server.search.text import normalise
 from fhir_server.search.tree import Include, SearchQuery, SortKey
 from fhir_server.store.records import Body, WriteOp
@@ -88,12 +89,35 @@ def body_of(type, id, narrative="", note=""):
     return Body(f'{{"resourceType":"{type}","id":"{id}",{told}{noted}"meta":{{'.encode(), b"}}")
 
 
+FRAGMENTS = ("m1", "m2")
+INNER = tuple(contained_type(type) for type in TYPES)
+
+
+@st.composite
+def with_contained(draw, type, id) -> Entries:
+    """Entries of a resource, mostly of one that contains others and refers to them, as they do to each other."""
+    outer = draw(entries)
+    found = draw(st.lists(st.tuples(pick(TYPES), pick(FRAGMENTS)), max_size=2, unique_by=lambda one: one[1]))
+    keys = [contained_key((type, id), *one) for one in found]
+
+    def linked(made):
+        if not keys:
+            return made
+        links = draw(st.lists(st.tuples(pick(["ref", "ref2"]), pick(keys)), max_size=2, unique=True))
+        made.references += [(param + CONTAINED, *key, "", "") for param, key in links]
+        made.references += [(param, "", "", "", "") for param in dict(links)]
+        return made
+
+    linked(outer).contained = tuple(Contained(t, fragment, linked(draw(entries))) for t, fragment in found)
+    return outer
+
+
 @st.composite
 def writes(draw) -> WriteOp:
     type, id = draw(pick(TYPES)), draw(pick(IDS))
     if draw(st.integers(0, 9)) == 0:
         return WriteOp("DELETE", type, id, None, Entries())
-    return WriteOp("PUT", type, id, body_of(type, id, draw(said), draw(said)), draw(entries))
+    return WriteOp("PUT", type, id, body_of(type, id, draw(said), draw(said)), draw(with_contained(type, id)))
 
 
 transactions = st.lists(
@@ -142,8 +166,8 @@ def composite_leaf(param):
 leaves = st.one_of(
     st.just(tree.Everything()),
     st.just(tree.Nothing()),
-    st.builds(tree.IdIs, st.lists(pick([*IDS, "9"]), max_size=3).map(tuple)),
-    st.builds(tree.TypeIs, st.lists(pick([*TYPES, "Device"]), max_size=2).map(tuple)),
+    st.builds(tree.IdIs, st.lists(pick([*IDS, "9", *FRAGMENTS]), max_size=3).map(tuple)),
+    st.builds(tree.TypeIs, st.lists(pick([*TYPES, *INNER, "Device"]), max_size=2).map(tuple)),
     st.tuples(prefixes, moment).map(lambda e: tree.Updated(e[0], *e[1])),
     st.builds(
         tree.Present,
@@ -176,6 +200,8 @@ def combined(parts):
         st.builds(tree.Not, parts),
         st.builds(tree.Chain, pick(["ref", "ref2"]), pick(TYPES), parts),
         st.builds(tree.Has, pick(TYPES), pick(["ref", "ref2"]), parts),
+        st.builds(tree.ContainedIn, parts),
+        st.builds(tree.Repeats, st.lists(pick([*TYPES, *INNER]), min_size=1, max_size=3).map(tuple), parts),
     )
 
 
@@ -198,8 +224,8 @@ sorts = st.lists(
 includes = st.lists(
     st.builds(
         Include,
-        pick([*TYPES, "*"]),
-        pick(["ref", "ref2"]) | st.none(),
+        pick([*TYPES, *INNER, "*"]),
+        pick(["ref", "ref2", "ref:contained"]) | st.none(),
         pick(TYPES) | st.none(),
         st.booleans(),
         st.booleans(),
@@ -209,11 +235,14 @@ includes = st.lists(
 ).map(tuple)
 queries = st.builds(
     SearchQuery,
-    types=pick([("Patient",), ("Observation",), ("Patient", "Group"), ()]),
+    types=pick(
+        [("Patient",), ("Observation",), ("Patient", "Group"), (), ("Patient#",), ("Patient#", "Group#"),
+         ("Observation", "Observation#")]
+    ),
     where=expressions,
     sort=sorts,
     count=st.integers(1, 5),
     total=pick(["none", "accurate"]),
     includes=includes,
     include_limit=pick([1, 3, 1000]),
-)
+)  # fmt: skip

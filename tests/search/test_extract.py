@@ -7,6 +7,7 @@ import pytest
 
 from fhir_r4.definitions import resource_types
 from fhir_r4.temporal import OPEN_HIGH, parse_interval
+from fhir_server.search.contained import CONTAINED
 from fhir_server.search.entries import Entries
 from fhir_server.search.match import all_kinds
 from fhir_server.search.parameters import STORE_PARAMETERS, value_type
@@ -185,7 +186,9 @@ def test_the_generated_code_does_what_paths_and_rules_say_one_by_one(parameters,
                 kind.update(entries)
     for kind, entries in zip(all_kinds(found), wanted, strict=True):
         assert len(kind) == len(set(kind)), "no entry twice"
-        assert {e for e in kind if e[0].partition(":")[0] not in numbered} == entries
+        # references to what is contained have a test of their own
+        outer = [e for e in kind if not e[0].endswith(CONTAINED)]
+        assert {e for e in outer if e[0].partition(":")[0] not in numbered} == entries
 
 
 def test_a_composite_has_an_entry_for_each_combination_within_one_element(extractor):
@@ -222,9 +225,64 @@ def test_a_period_that_ends_before_it_begins_is_not_indexed(extractor):
     assert of(extractor.extract(encounter), "date") == []
 
 
+CONTAINER = {
+    "resourceType": "QuestionnaireResponse",
+    "id": "q1",
+    "contained": [
+        {"resourceType": "Patient", "id": "p", "active": True, "managingOrganization": {"reference": "#o"}},
+        {"resourceType": "Organization", "id": "o", "name": "Ward"},
+        {"resourceType": "Questionnaire", "id": "form", "status": "active"},
+        {"resourceType": "Provenance", "id": "by", "target": [{"reference": "#"}]},
+        {"resourceType": "Basic"},
+    ],
+    "questionnaire": "#form",
+    "status": "completed",
+    "subject": {"reference": "#p"},
+    "author": {"reference": "#nobody"},
+    "source": {"reference": "Patient/1"},
+}
+
+
+def test_references_to_what_is_contained_lead_there(extractor):
+    references = set(extractor.extract(CONTAINER).references)
+    key = "QuestionnaireResponse/q1"
+    assert {e for e in references if e[1]} == {
+        ("patient:contained", "Patient#", f"{key}#p", "", ""),
+        ("subject:contained", "Patient#", f"{key}#p", "", ""),
+        ("questionnaire:contained", "Questionnaire#", f"{key}#form", "", ""),
+        ("source", "Patient", "1", "", ""),
+    }
+    # what is there is not missing
+    assert {e[0] for e in references if not e[1]} == {"patient", "subject", "questionnaire", "author"}
+
+
+def test_what_is_contained_has_entries_of_its_own(extractor):
+    inner = {(one.type, one.id): one.entries for one in extractor.extract(CONTAINER).contained}
+    assert list(inner) == [
+        ("Patient", "p"),
+        ("Organization", "o"),
+        ("Questionnaire", "form"),
+        ("Provenance", "by"),
+    ]
+    assert of(inner["Patient", "p"], "active") == [("", "true")]
+    assert ("organization:contained", "Organization#", "QuestionnaireResponse/q1#o", "", "") in inner[
+        "Patient", "p"
+    ].references
+    assert of(inner["Organization", "o"], "name") == [("ward", "Ward")]
+    # a resource that is contained may refer to the one that it is in
+    assert ("target", "QuestionnaireResponse", "q1", "", "") in inner["Provenance", "by"].references
+
+
+def test_without_contained_resources_a_fragment_leads_nowhere(extractor):
+    entries = extractor.extract({k: v for k, v in CONTAINER.items() if k != "contained"})
+    assert {e for e in entries.references if e[1]} == {("source", "Patient", "1", "", "")}
+    assert entries.contained == ()
+
+
 def test_a_resource_is_not_changed(extractor):
     import copy
 
     before = copy.deepcopy(r.PATIENT)
+    assert "contained" in before
     extractor.extract(r.PATIENT)
     assert before == r.PATIENT

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_server.search.entries import Entries
+from fhir_server.search.contained import contained_key, container_of, is_contained
+from fhir_server.search.entries import Contained, Entries
 from fhir_server.search.match import Candidate, matches
 from fhir_server.search.rewrite import Policy, apply_policy, limited
 from fhir_server.search.tree import (
     And,
     Chain,
+    ContainedIn,
     Everything,
     Expression,
     Has,
@@ -20,6 +22,7 @@ from fhir_server.search.tree import (
     Nothing,
     Or,
     Present,
+    Repeats,
     SearchQuery,
     TokenIs,
     TypeIs,
@@ -48,7 +51,8 @@ def test_chains_and_has_are_limited_at_each_link() -> None:
     asked = Chain("subject", "Patient", Has("Observation", "subject", Present("code")))
     made = limited(Not(asked), ("Device",), Policy(SEEN.by_type, Everything()))
     inner = Has("Observation", "subject", And((Chain("subject", "Patient", OPEN), Present("code"))))
-    assert made == Not(Chain("subject", "Patient", And((OPEN, inner))))
+    seen = Or((OPEN, TypeIs(("Patient#",))))
+    assert made == Not(Chain("subject", "Patient", And((seen, inner))))
 
 
 def test_what_the_policy_asks_itself_is_not_limited() -> None:
@@ -88,12 +92,16 @@ def test_includes_are_limited_by_the_type_that_they_bring() -> None:
 # A little world, asked at random: the limited question must find what the plain one finds where nothing hidden exists.
 
 TYPES = ("Patient", "Observation")
+INNER = ("Patient#", "Observation#")
 candidates = st.lists(
     st.tuples(
         st.sampled_from(TYPES),
         st.sampled_from(["open", "closed"]),
         st.sampled_from(["a", "b"]),
         st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 4)), max_size=2),
+        st.lists(
+            st.tuples(st.sampled_from(TYPES), st.sampled_from(["a", "b"]), st.integers(0, 4)), max_size=2
+        ),
     ),
     min_size=1,
     max_size=5,
@@ -114,6 +122,8 @@ def combined(parts: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expressi
         st.builds(Not, parts),
         st.builds(Chain, st.just("ref"), st.sampled_from(TYPES), parts),
         st.builds(Has, st.sampled_from(TYPES), st.just("ref"), parts),
+        st.builds(ContainedIn, parts),
+        st.builds(Repeats, st.just((*TYPES, *INNER)), parts),
     )
 
 
@@ -129,29 +139,52 @@ class World:
         return [c for c in self.made.values() if c.type == source and entry in c.entries.references]
 
 
-def made(rows: list[tuple[str, str, str, list[tuple[str, int]]]]) -> list[Candidate]:
-    return [
-        Candidate(
-            type,
-            str(n),
-            0,
-            n,
-            Entries(
-                tokens=[("_security", "", label), ("tok", "", code)],
-                references=[("ref", t, str(i), "", "") for t, i in references],
-            ),
+Row = tuple[str, str, str, list[tuple[str, int]], list[tuple[str, str, int]]]
+
+
+def made(rows: list[Row]) -> list[Candidate]:
+    """The resources, and after each what it contains, which it refers to."""
+    found: list[Candidate] = []
+    for n, (type, label, code, references, inside) in enumerate(rows):
+        inner = tuple(
+            Contained(
+                t,
+                f"m{k}",
+                Entries(tokens=[("tok", "", c)], references=[("ref", "Patient", str(i), "", "")]),
+            )
+            for k, (t, c, i) in enumerate(inside)
         )
-        for n, (type, label, code, references) in enumerate(rows)
-    ]
+        keys = [contained_key((type, str(n)), one.type, one.id) for one in inner]
+        entries = Entries(
+            tokens=[("_security", "", label), ("tok", "", code)],
+            references=[("ref", t, str(i), "", "") for t, i in references]
+            + [("ref:contained", *key, "", "") for key in keys],
+            contained=inner,
+        )
+        found.append(Candidate(type, str(n), 0, len(found), entries))
+        for key, one in zip(keys, inner, strict=True):
+            found.append(Candidate(*key, 0, len(found), one.entries))
+    return found
 
 
-@given(candidates, st.recursive(leaves, combined, max_leaves=4), st.sampled_from([(), TYPES, ("Patient",)]))
+def is_open(candidate: Candidate, among: list[Candidate]) -> bool:
+    if is_contained(candidate.type):
+        container = container_of(candidate.id)
+        return any((c.type, c.id) == container and is_open(c, among) for c in among)
+    return ("_security", "", "open") in candidate.entries.tokens
+
+
+@given(
+    candidates,
+    st.recursive(leaves, combined, max_leaves=4),
+    st.sampled_from([(), TYPES, ("Patient",), ("Patient#",), (*TYPES, *INNER)]),
+)
 @settings(max_examples=200, deadline=None)
 def test_a_limited_question_finds_what_a_world_without_the_hidden_would_give(rows, question, types):
     everything = made(rows)
-    visible = [c for c in everything if ("_security", "", "open") in c.entries.tokens]
+    visible = [c for c in everything if is_open(c, everything)]
     policy = Policy(dict.fromkeys(TYPES, OPEN))
-    asked = [c for c in everything if not types or c.type in types]
+    asked = [c for c in everything if c.type in (types or TYPES)]
     found = [c.id for c in asked if matches(limited(question, types, policy), c, World(everything))]
     wanted = [c.id for c in asked if c in visible and matches(question, c, World(visible))]
     assert found == wanted

@@ -1,6 +1,7 @@
 """Writes and clocks for tests of stores."""
 
-from fhir_server.search.entries import Entries
+from fhir_server.search.contained import contained_key
+from fhir_server.search.entries import Contained, Entries
 from fhir_server.store.records import Body, Claim, WriteOp
 
 START = 1_767_225_600_000_000
@@ -40,3 +41,13 @@ class Written:
 
     def __call__(self, resource):
         return self._entries[resource["resourceType"], resource["id"], resource["meta"]["versionId"]]
+
+
+def container(
+    id: str, type: str = "Group", inner: tuple[Contained, ...] = (), **entries: list[tuple]
+) -> WriteOp:
+    """A write of a resource that contains others and refers to each by `member`."""
+    links = [("member:contained", *contained_key((type, id), one.type, one.id), "", "") for one in inner]
+    own = put(id, type, **{"references": [("member", "", "", "", ""), *links], **entries})
+    own.entries.contained = inner
+    return own

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import pytest
 
 from fhir_r4.temporal import DAY
-from fhir_server.search.entries import Entries
+from fhir_server.search.contained import contained_key
+from fhir_server.search.entries import Contained, Entries
 from fhir_server.search.tree import (
     And,
     Chain,
     Composite,
+    ContainedIn,
     DateIs,
     Everything,
     FullText,
@@ -30,6 +32,7 @@ from fhir_server.search.tree import (
     Present,
     QuantityIs,
     RefersTo,
+    Repeats,
     SearchQuery,
     SortKey,
     TextIs,
@@ -108,14 +111,33 @@ def observation(n, k):
     )
 
 
+def prescription(n):
+    """One in three contains its Medication, and another that nothing refers to."""
+    key = ("MedicationRequest", f"m{n}")
+    if n % 3:
+        return resource(*key, references=[("medication", "Medication", f"d{n % 300}", "", "")])
+    drugs = tuple(
+        Contained("Medication", id, Entries(tokens=[("code", "urn:drugs", f"c{n % 400}")]))
+        for id in ("a", "b")
+    )
+    references = [("medication", "", "", "", "")]
+    references.append(("medication:contained", *contained_key(key, "Medication", "a"), "", ""))
+    op = resource(*key, references=references)
+    op.entries.contained = drugs
+    return op
+
+
 async def filled(path):
     store = SqliteStore(path, Clock(), readers=1)
     await store.open()
     await store.transact(
         [resource("Organization", f"o{n}", tokens=[("name", "", f"ward {n}")]) for n in range(10)]
     )
+    await store.transact(
+        [resource("Medication", f"d{n}", tokens=[("code", "urn:drugs", f"c{n}")]) for n in range(300)]
+    )
     for first in range(0, PATIENTS, 200):
-        ops = []
+        ops = [prescription(n) for n in range(first, first + 200)]
         for n in range(first, first + 200):
             ops += [patient(n), encounter(n, 0), *(observation(n, k) for k in range(3))]
         await store.transact(ops)
@@ -154,6 +176,10 @@ def of(n=77, param="patient", type="Patient"):
     return RefersTo(param, type, f"p{n}")
 
 
+def drug(n):
+    return TokenIs("code", "urn:drugs", f"c{n}")
+
+
 def named(name="bauer"):
     return TextIs("name", name, "starts")
 
@@ -169,6 +195,7 @@ def above(value, unit=("urn:ucum", "mg")):
 MRN = TokenIs("identifier", "urn:mrn", "00000123")
 NEWEST = (SortKey("date", "date", True),)
 OLDEST = (SortKey("date", "date"),)
+UPDATED = (SortKey("_lastUpdated", "date", True),)
 LISTED = "resource_live"
 
 SHAPES = {
@@ -193,14 +220,24 @@ SHAPES = {
     "before, newest first": Shape("Encounter", day("lt", 900), NEWEST, work=8_000),
     "one day": Shape("Encounter", day("eq", 900)),
     "newest of all": Shape("Observation", Everything(), NEWEST, whole="ix_date_high", work=8_000),
+    "patient and date, newest first": Shape("Observation", And((of(), day("ge", 50))), NEWEST),
+    "broad conditions and a patient": Shape("Observation", And((TokenIs("status", None, "final"), day("ge", 50), of())), NEWEST),
     "by two keys": Shape("Observation", of(), (SortKey("code", "token"), *NEWEST)),
+    "all by two keys": Shape("Observation", Everything(), (*NEWEST, SortKey("code", "token")), whole="ix_date_high", work=20_000),
+    "all by a key that many share": Shape(
+        "Observation", Everything(), (SortKey("status", "token"), *NEWEST), whole="ix_date_high ix_token_value", work=150_000
+    ),
+    "by time, of two types": Shape("Patient Encounter", Everything(), UPDATED, whole="resource_updated", work=60_000),
+    "by time, of every type": Shape("", Everything(), UPDATED, whole="resource_updated", work=200_000),
+    "since a time, by time": Shape("Patient Encounter", Updated("ge", START, START + 1), UPDATED, work=150_000),
+    "last updated, of every type": Shape("", Updated("sa", START + DAY, START + 2 * DAY)),
     "all of a type": Shape("Patient", whole=LISTED, work=8_000),
     "of two types": Shape("Patient Encounter", whole=LISTED, work=8_000),
     "last updated": Shape("Patient", Updated("sa", START + DAY, START + 2 * DAY)),
     "chain to one": Shape("Observation", Chain("patient", "Patient", MRN)),
     "chain to many": Shape("Observation", Chain("patient", "Patient", named()), work=40_000),
     "two conditions of a chain": Shape(
-        "Observation", And((Chain("patient", "Patient", named()), Chain("patient", "Patient", named("given1")))), work=20_000
+        "Observation", And((Chain("patient", "Patient", named()), Chain("patient", "Patient", named("given1")))), work=25_000
     ),
     "chain over two": Shape(
         "Observation", Chain("patient", "Patient", Chain("organization", "Organization", TokenIs("name", None, "ward 3"))), work=40_000
@@ -211,6 +248,10 @@ SHAPES = {
     "has, and its own condition": Shape("Patient", And((MRN, Has("Observation", "patient", code("3"))))),
     "has that has a chain": Shape("Patient", Has("Observation", "patient", Chain("encounter", "Encounter", IdIs(("e9-0",))))),
     "code and quantity": Shape("Observation", And((code("19"), above(198.5))), work=40_000),
+    "code and quantity without unit": Shape("Observation", And((code("19"), above(198.5, (None, None)))), work=40_000),
+    "quantity with unit": Shape("Observation", above(20.5), whole=LISTED, work=60_000),
+    "quantity with unit, below": Shape("Observation", QuantityIs("value-quantity", "lt", 150.0, 150.0, 150.0, "urn:ucum", "mg"), whole=LISTED, work=60_000),
+    "quantity of a unit's text": Shape("Observation", above(198.5, (None, "mg")), work=8_000),
     "quantity without unit": Shape("Observation", above(198.5, (None, None)), work=8_000),
     "composite": Shape(
         "Observation",
@@ -227,6 +268,10 @@ SHAPES = {
     "words": Shape("Patient", FullText("text", ((("word77",),),))),
     "not, of a patient": Shape("Observation", And((of(), Not(code("17"))))),
     "not, of all": Shape("Observation", Not(code()), whole=LISTED, work=8_000),
+    "has many, and a broad condition": Shape(
+        "Patient", And((Has("Observation", "patient", code()), DateIs("birthdate", "ge", BORN, BORN + DAY))), work=80_000
+    ),
+    "missing of all": Shape("Observation", Not(Present("date")), whole=LISTED, work=200_000),
     "missing": Shape("Patient", And((named(), Not(Present("birthdate")))), work=60_000),
     "type of several": Shape("", And((TypeIs(("Encounter",)), of()))),
     "of a compartment": Shape("", Or((And((TypeIs(("Encounter",)), of())), And((TypeIs(("Observation",)), of()))))),
@@ -234,9 +279,24 @@ SHAPES = {
     "included in reverse": Shape(
         "Patient", MRN, more=(("includes", (Include("Observation", "patient", reverse=True, where=code("3")),)),), work=5_000
     ),
+    "chain into contained ones": Shape("MedicationRequest", Chain("medication", "Medication", drug(12))),
+    "contained": Shape("Medication#", drug(12)),
+    "contained and others": Shape("Medication Medication#", drug(12)),
+    "contained by id": Shape("Medication#", And((IdIs(("b",)), drug(12))), work=10_000),
+    "containers": Shape("Medication#", And((drug(12), Not(Repeats(("Medication#",), drug(12)))))),
+    "containers and others": Shape(
+        "Medication Medication#", And((drug(12), Not(Repeats(("Medication", "Medication#"), drug(12)))))
+    ),
+    "contained in what may be seen": Shape(
+        "Medication#", And((drug(12), ContainedIn(And((TypeIs(("MedicationRequest",)), Not(Present("status")))))))
+    ),
+    "all that is contained": Shape("Medication#", whole=LISTED, work=8_000),
+    "who refers to a contained one": Shape("Medication#", Has("MedicationRequest", "medication", IdIs(("m12",)))),
     "accurate total": Shape("Observation", code(), more=(("total", "accurate"),), work=30_000),
     "estimated total": Shape("Observation", Not(code()), whole=LISTED, more=(("total", "estimate"),), work=80_000),
 }  # fmt: skip
+
+EMPTY = ("last updated", "last updated, of every type", "missing", "missing of all")
 
 TABLE = re.compile(
     r"(SCAN|SEARCH) \w+(?: USING (?:COVERING )?(?:INDEX (\w+)|(INTEGER PRIMARY KEY|PRIMARY KEY)))?(?: \((.*)\))?$"
@@ -251,6 +311,8 @@ def whole(line):
         return None
     verb, index, _, bound = found.groups()
     name = line.split()[1]
+    if name == "present":  # a probe, which ends with the first row
+        return None
     if verb == "SCAN":
         return "" if index or OURS.fullmatch(name) else None
     # the indexes of long intervals hold few rows
@@ -264,9 +326,9 @@ def test_no_plan_goes_through_a_type_because_of_a_join_order(name, hospital):
     assert explanation.steps
     for step in explanation.steps:
         for line in step.plan:
-            assert whole(line) in (None, shape.whole or None), (line, step.text)
+            assert whole(line) in (None, *shape.whole.split()), (line, step.text)
     assert explanation.work <= shape.work
-    assert explanation.matches > 0 or name in ("last updated", "missing")
+    assert explanation.matches > 0 or name in EMPTY
 
 
 def test_the_judge_of_plans_tells_what_is_gone_through():
@@ -277,3 +339,4 @@ def test_the_judge_of_plans_tells_what_is_gone_through():
     assert whole("SEARCH x1 USING PRIMARY KEY (rid=? AND pid=?)") is None
     assert whole("SCAN json_each VIRTUAL TABLE INDEX 1:") is None
     assert whole("SCAN w") is None
+    assert whole("SEARCH present USING COVERING INDEX ix_token_value (pid=?)") is None

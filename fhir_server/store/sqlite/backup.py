@@ -74,7 +74,7 @@ def verify(path: Path) -> Copy:
             sequence, versions = connection.execute(
                 "SELECT coalesce(max(seq), 0), count(*) FROM version"
             ).fetchone()
-            (resources,) = connection.execute("SELECT count(*) FROM resource").fetchone()
+            (resources,) = connection.execute("SELECT count(*) FROM resource WHERE type>0").fetchone()
             (pointing,) = connection.execute(
                 "SELECT count(*) FROM resource r JOIN version v ON v.seq=r.seq AND v.rid=r.rid AND v.version=r.version"
             ).fetchone()

@@ -14,11 +14,13 @@ from typing import Any
 from fhir_r4.errors import FhirError
 from fhir_r4.jsonio import decode
 from fhir_r4.temporal import format_instant
+from fhir_server.search.contained import contained_key, outer_type
 from fhir_server.search.entries import Entries
 from fhir_server.store.records import Claim
 from fhir_server.store.sqlite.claims import claim_row
 from fhir_server.store.sqlite.connections import connect, snapshot, translated
 from fhir_server.store.sqlite.fulltext import indexed_until
+from fhir_server.store.sqlite.group import heads_inside
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import INDEX_TABLES, SELECTS, Row, find_rows, kinds_of
 from fhir_server.store.sqlite.schema import planned
@@ -47,9 +49,16 @@ _HISTORY = (
     (
         "resources that do not point at their newest version",
         "SELECT t.text || '/' || r.id FROM resource r JOIN name t ON t.nid=r.type LEFT JOIN version v ON v.seq=r.seq"
-        " WHERE v.rid IS NOT r.rid OR v.version IS NOT r.version OR v.type IS NOT r.type OR v.id IS NOT r.id"
+        " WHERE r.type>0 AND (v.rid IS NOT r.rid OR v.version IS NOT r.version OR v.type IS NOT r.type OR v.id IS NOT r.id"
         " OR v.updated IS NOT r.updated OR r.deleted IS NOT (v.method=3)"
-        " OR v.version != (SELECT max(version) FROM version n WHERE n.rid=r.rid)",
+        " OR v.version != (SELECT max(version) FROM version n WHERE n.rid=r.rid))",
+    ),
+    (
+        "contained resources that do not point at the newest version of their container",
+        "SELECT r.id FROM resource r LEFT JOIN version v ON v.seq=r.seq LEFT JOIN resource c ON c.rid=v.rid"
+        " LEFT JOIN name t ON t.nid=c.type WHERE r.type<0 AND (c.type IS NULL OR c.type<0"
+        " OR substr(r.id, 1, instr(r.id, '#') - 1) IS NOT t.text || '/' || c.id"
+        " OR v.version IS NOT r.version OR v.updated IS NOT r.updated OR (r.deleted=0 AND (c.deleted=1 OR c.seq!=r.seq)))",
     ),
     (
         "versions without a resource",
@@ -73,7 +82,7 @@ _WORDS = (
     (
         "the index of words lacks a resource",
         "SELECT r.rid FROM resource r LEFT JOIN fulltext_of f ON f.rid=r.rid"
-        " WHERE r.deleted=0 AND r.seq<=:at AND f.rid IS NULL",
+        " WHERE r.deleted=0 AND r.type>0 AND r.seq<=:at AND f.rid IS NULL",
     ),
 )
 
@@ -148,14 +157,17 @@ class _Check:
                     self._report.add(f"{what}: {rid}")
         self._bodies()
         for rid, type_number, id, kinds, body in self._rows(
-            "SELECT r.rid, r.type, r.id, r.kinds, v.body FROM resource r JOIN version v ON v.seq=r.seq WHERE r.deleted=0"
+            "SELECT r.rid, r.type, r.id, r.kinds, v.body FROM resource r JOIN version v ON v.seq=r.seq"
+            " WHERE r.deleted=0 AND r.type>0"
         ):
             self._report.resources += 1
             resource = _parsed(body)
             if resource is not None:
                 where = f"{self._names.text(type_number)}/{id}"
                 if extractor is not None:
-                    self._index(where, rid, type_number, kinds, extractor(resource))
+                    entries = extractor(resource)
+                    self._index(where, rid, type_number, kinds, entries)
+                    self._inside((self._names.text(type_number), id), entries)
                 if claims_of is not None:
                     self._claims(where, rid, claims_of(resource))
 
@@ -182,6 +194,18 @@ class _Check:
             for row in present.symmetric_difference(wanted):
                 what = "is missing from" if row in wanted else "should not be in"
                 self._report.add(f"{where}: the entry {row} {what} the index")
+
+    def _inside(self, container: tuple[str, str], entries: Entries) -> None:
+        wanted = {contained_key(container, c.type, c.id): c.entries for c in entries.contained}
+        found = heads_inside(self._connection, self._names, container)
+        present = {key: head for key, head in found.items() if not head.deleted}
+        for type, id in present.keys() ^ wanted.keys():
+            what = "is missing" if (type, id) in wanted else "should not be there"
+            self._report.add(f"the contained {outer_type(type)} {id} {what}")
+        for key in present.keys() & wanted.keys():
+            number, head = self._names.number(key[0]), present[key]
+            assert number is not None
+            self._index(key[1], head.rid, number, head.kinds, wanted[key])
 
     def _claims(self, where: str, rid: int, claims: Iterable[Claim]) -> None:
         columns = "rid, n, key, units, capacity, lo, hi, expires"

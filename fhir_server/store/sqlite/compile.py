@@ -12,10 +12,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from fhir_server.search.contained import CONTAINED, contained_type, is_contained
 from fhir_server.search.tree import (
     And,
     Chain,
     Composite,
+    ContainedIn,
     Everything,
     Expression,
     FullText,
@@ -27,6 +29,7 @@ from fhir_server.search.tree import (
     Or,
     Present,
     RefersTo,
+    Repeats,
     TokenIs,
     TypeIs,
     Updated,
@@ -51,15 +54,18 @@ from fhir_server.store.sqlite.leaves import (
     references,
     tokens,
 )
+from fhir_server.store.sqlite.migrations.m0003_contained import FRAGMENT
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.positions import near
-from fhir_server.store.sqlite.rows import INDEX_TABLES, IndexTable
+from fhir_server.store.sqlite.rows import INDEX_TABLES, REFERENCE, IndexTable
 
 # SQLite takes 500 SELECTs in one UNION, and 1,000 levels of expression.
 MOST_BRANCHES = 400
 ENOUGH = 8
-# A test of one candidate costs as much as listing so many.
-TEST = 8
+# Where one part lists fewer than this, how much more the others list does not matter.
+FEW = 50
+# A test of one candidate costs as much as listing so many; of more than some candidates, the page may need few.
+TEST, SOME = 8, 1_000
 # Types or sets of parameters that are gone through one beside the other; more are gone through as a list.
 MERGED = 8
 
@@ -70,13 +76,14 @@ Types = tuple[str, ...]
 class Effort:
     """From which sizes on a plan changes; the answers are the same with any.
 
-    Counting what a part matches ends at `counted`. Fewer than `small` matches are read whole and put in order; when there
+    Counting what a part matches ends at `counted`, or at `thorough` before as many candidates are tested. Fewer than `small` matches are read whole and put in order; when there
     are more, a page is first looked for among the first `window` resources of the type, in the order asked for.
     Up to `late` versions that the index of words does not know are looked at by the search itself; up to `changed`
     resources that were written since the first page are judged one by one, beyond that pages are unstable.
     """
 
     counted: int = 1_000
+    thorough: int = 50_000
     small: int = 3_000
     window: int = 5_000
     late: int = 50
@@ -126,6 +133,11 @@ class Source:
             untested=self.untested or self,
         )
 
+    def bounded(self, condition: Callable[[str], Sql]) -> Source:
+        """The candidates beyond a bound, which comes before all others: SQLite looks a column up by the first of several."""
+        branches = (replace(b, where=condition(f"{b.alias}.rid") & b.where) for b in self.branches)
+        return replace(self, branches=tuple(branches))
+
     def select(self) -> Sql:
         parts = [branch.select() for branch in self.branches]
         if not parts:
@@ -150,6 +162,8 @@ class Compiler:
         self._effort = effort
         self._horizon = horizon
         self._words: Words | None = None
+        # What was counted of a source, and up to which bound.
+        self._counts: dict[Sql, tuple[int, int]] = {}
         self._aliases = 0
 
     def source(self, where: Expression, types: Types) -> Source:
@@ -172,8 +186,23 @@ class Compiler:
             if number >= limit or source.narrows:
                 return number
         listed = source.select()
+        known, bound = self._counts.get(listed, (0, 0))
+        if known < bound or limit <= bound:
+            return min(known, limit)
         sql = f"SELECT count(*) FROM (SELECT 1 FROM ({listed.text}) LIMIT ?)"
-        return int(self._connection.execute(sql, (*listed.values, limit)).fetchone()[0])
+        number = int(self._connection.execute(sql, (*listed.values, limit)).fetchone()[0])
+        self._counts[listed] = number, limit
+        return number
+
+    def has_more(self, source: Source, than: int) -> bool:
+        """Whether the source lists more candidates than so many, about; counting them would take twice as long."""
+        if source.inner is not None:
+            more = self.has_more(source.inner, than)
+            if more or source.narrows:
+                return more
+        listed = source.select()
+        sql = f"SELECT EXISTS (SELECT 1 FROM ({listed.text}) LIMIT 1 OFFSET ?)"
+        return bool(self._connection.execute(sql, (*listed.values, than)).fetchone()[0])
 
     def _alias(self, letter: str) -> str:
         self._aliases += 1
@@ -191,7 +220,7 @@ class Compiler:
         _flatten(where, flat)
         for part in flat:
             if isinstance(part, TypeIs):
-                types = tuple(t for t in dict.fromkeys(part.types) if t in types) if types else part.types
+                types = _among(part.types, types)
                 if not types:
                     return [], None
         flat = [part for part in flat if not isinstance(part, TypeIs)]
@@ -216,7 +245,9 @@ class Compiler:
             if isinstance(part, Chain):
                 grouped.setdefault((part.param, part.target), []).append(part.part)
         for (param, target), several in grouped.items():
-            if len(several) > 1 and not self._names.multiple(types, param):
+            if len(several) > 1 and not any(
+                self._names.multiple(types, code) for code in (param, param + CONTAINED)
+            ):
                 rest = [
                     p for p in parts if not (isinstance(p, Chain) and (p.param, p.target) == (param, target))
                 ]
@@ -236,7 +267,18 @@ class Compiler:
         pids = self._names.pids(types, param)
         if not leaves or not pids or self._names.multiple(types, param):
             return None
-        return in_order_of(column, leaves, pids, self._names)
+        found = in_order_of(column, leaves, pids, self._names)
+        return None if found is None else replace(found, complete=len(leaves) == len(flat))
+
+    def when(self, where: Expression) -> Sql:
+        """What `where` says of the time of the last update, on the columns of `resource`."""
+        flat: list[Expression] = []
+        _flatten(where, flat)
+        said = Sql("")
+        for part in flat:
+            if isinstance(part, Updated):
+                said &= _updated(part)
+        return said
 
     def _driver(
         self, parts: Sequence[Expression | Lookup], types: Types
@@ -265,19 +307,27 @@ class Compiler:
     def _cheapest(
         self, found: Sequence[tuple[Source, Expression | Lookup]]
     ) -> tuple[Source, Expression | Lookup, int]:
-        """The shortest source, its part, and how many candidates it lists, counted up to a bound."""
-        (best, chosen), fewest = found[0], self._effort.counted
-        for source, part in found:
-            number = self.count(source, fewest)
-            if number < fewest:
-                best, chosen, fewest = source, part, number
-            if fewest <= ENOUGH:
+        """The shortest source, its part, and how many candidates it lists, counted up to a bound.
+
+        A low bound comes first: where one source is short, the others need not be counted further.
+        """
+        (best, chosen), fewest = found[0], 0
+        for most in (FEW, self._effort.counted):
+            fewest = most
+            for source, part in found:
+                number = self.count(source, fewest)
+                if number < fewest:
+                    best, chosen, fewest = source, part, number
+                if fewest <= ENOUGH:
+                    break
+            if fewest < most:
                 break
         return best, chosen, fewest
 
     def _is_short(self, source: Source, candidates: int) -> bool:
         """Whether it costs less to list the source once than to test so many candidates."""
-        return self.count(source, candidates * TEST) < candidates * TEST
+        most = max(min(candidates, SOME) * TEST, candidates)
+        return not self.has_more(source, most - 1)
 
     # finding
 
@@ -289,7 +339,7 @@ class Compiler:
             case Nothing():
                 return EMPTY
             case IdIs(ids):
-                return self._by_id(one_of("id", ids), types) if ids else EMPTY
+                return self._by_ids(ids, types) if ids else EMPTY
             case Updated():
                 return self._by_update(part, types)
             case And():
@@ -303,9 +353,9 @@ class Compiler:
             case FullText():
                 return self._by_words(part, types)
             case TypeIs(of):
-                among = tuple(t for t in of if t in types) if types else of
+                among = _among(of, types)
                 return self.everything(among) if among else EMPTY
-            case Everything() | Not() | Present():
+            case Everything() | Not() | Present() | ContainedIn() | Repeats():
                 return None
             case _:
                 found = self._lookup(part, types)
@@ -347,7 +397,7 @@ class Compiler:
         alias = self._alias("s")
         if not types:
             return Source(
-                (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0")),),
+                (Branch(alias, f"resource {alias} NOT INDEXED", Sql("deleted=0 AND type>0")),),
                 SCAN,
                 ordered=True,
                 unique=True,
@@ -361,6 +411,19 @@ class Compiler:
         )
         return Source(branches, SCAN, ordered=not listed, unique=True)
 
+    def _by_ids(self, ids: tuple[str, ...], types: Types) -> Source:
+        """By logical id; that of what is contained is the one within its container."""
+        inside = tuple(type for type in types if is_contained(type))
+        if not inside:
+            return self._by_id(one_of("id", ids), types)
+        numbers = [number for name in inside if (number := self._names.number(name)) is not None]
+        alias = self._alias("s")
+        where = one_of("type", tuple(numbers)) & one_of(FRAGMENT, ids) & Sql("type<0 AND deleted=0")
+        branch = Branch(alias, f"resource {alias} INDEXED BY resource_fragment", where)
+        outside = tuple(type for type in types if not is_contained(type))
+        others = self._by_id(one_of("id", ids), outside).branches if outside else ()
+        return Source((*others, branch) if numbers else others, EQUAL, unique=not others)
+
     def _by_id(self, condition: Sql, types: Types) -> Source:
         alias = self._alias("s")
         of_types = self._types(types)
@@ -370,7 +433,7 @@ class Compiler:
         return Source((Branch(alias, f"resource {alias} INDEXED BY resource_id", where),), EQUAL, unique=True)
 
     def _by_update(self, part: Updated, types: Types) -> Source | None:
-        if not types or part.prefix == "ne":
+        if part.prefix == "ne":
             return None
         alias = self._alias("s")
         of_types = self._types(types)
@@ -384,7 +447,10 @@ class Compiler:
     def _by_any(self, parts: Sequence[Expression], types: Types) -> Source | None:
         branches: list[Branch] = []
         rank = EQUAL
-        for part in self._alternatives(parts, types):
+        alternatives = self._alternatives(parts, types)
+        if len(alternatives) == 1:
+            return self._find(alternatives[0], types)
+        for part in alternatives:
             found = self._find(part, types)
             if found is None:
                 return None
@@ -392,11 +458,42 @@ class Compiler:
             rank = max(rank, found.rank)
         return Source(tuple(branches), rank) if len(branches) <= MOST_BRANCHES else None
 
+    def _ways(self, part: Chain, types: Types) -> list[tuple[tuple[int, ...], str, int]]:
+        """How a chain leads on: parameters, and the type that they lead to with its number.
+
+        Where nothing of these types contains such a resource, there is no more than the one way.
+        """
+        found = []
+        for param, target in (
+            (part.param, part.target),
+            (part.param + CONTAINED, contained_type(part.target)),
+        ):
+            pids = self._names.pids(types, param)
+            number = self._names.number(target) if pids else None
+            if number is not None:
+                found.append((pids, target, number))
+        return found
+
     def _by_chain(self, part: Chain, types: Types) -> Source:
-        pids = self._names.pids(types, part.param)
-        target = self._names.number(part.target)
-        inner = self.source(part.part, (part.target,))
-        if not pids or target is None or not inner.branches:
+        found = [
+            source
+            for pids, target, number in self._ways(part, types)
+            if (source := self._by_way(pids, number, self.source(part.part, (target,)))).branches
+        ]
+        if len(found) < 2:
+            return found[0] if found else EMPTY
+        inner = [source.inner for source in found if source.inner is not None]
+        return Source(
+            tuple(branch for source in found for branch in source.branches),
+            max(source.rank for source in found),
+            inner=Source(
+                tuple(branch for source in inner for branch in source.branches), max(s.rank for s in inner)
+            ),
+        )
+
+    def _by_way(self, pids: tuple[int, ...], target: int, inner: Source) -> Source:
+        """What refers by one of the parameters to a resource that `inner` lists."""
+        if not inner.branches:
             return EMPTY
         listed, seen = inner.select(), self._seen("rid")
         alias = self._alias("s")
@@ -412,7 +509,7 @@ class Compiler:
         return Source((branch,), max(inner.rank, RANGE), inner=inner)
 
     def _by_has(self, part: Has, types: Types) -> Source | None:
-        pids = self._names.pids((part.source,), part.param)
+        pids = self._referring_pids(part, types)
         if not pids:
             return EMPTY
         numbers = [number for name in types if (number := self._names.number(name)) is not None]
@@ -434,6 +531,13 @@ class Compiler:
             where = Sql("type=?", (number,)) & targets & Sql("deleted=0")
             branches.append(Branch(alias, f"resource {alias} INDEXED BY resource_id", where))
         return Source(tuple(branches), max(inner.rank, RANGE), inner=inner, narrows=True)
+
+    def _referring_pids(self, part: Has, types: Types) -> tuple[int, ...]:
+        """The parameters that refer to resources of `types`: to contained ones others do."""
+        pids = self._names.pids((part.source,), part.param)
+        if any(is_contained(type) for type in types):
+            pids += self._names.pids((part.source,), part.param + CONTAINED)
+        return pids
 
     def _by_words(self, part: FullText, types: Types) -> Source:
         of_types = self._types(types)
@@ -469,8 +573,9 @@ class Compiler:
         """A condition that holds when the resource with this rid satisfies the part."""
         match part:
             case Source():
+                # The plus keeps SQLite from looking up each of the list for each candidate.
                 among = part.select()
-                return Sql(f"{rid} IN ({among.text})", among.values)
+                return Sql(f"+{rid} IN ({among.text})", among.values)
             case Everything():
                 return ALWAYS
             case Nothing():
@@ -491,7 +596,8 @@ class Compiler:
                 held = self.test(inner, types, rid)
                 return Sql(f"NOT ({held.text})", held.values)
             case IdIs(ids):
-                return self._on_resource(one_of("id", ids), rid) if ids else NEVER
+                column = FRAGMENT if any(is_contained(type) for type in types) else "id"
+                return self._on_resource(one_of(column, ids), rid) if ids else NEVER
             case Updated():
                 return self._on_resource(_updated(part), rid)
             case Present(param):
@@ -499,7 +605,11 @@ class Compiler:
             case Chain():
                 return self._chain(part, types, rid)
             case Has():
-                return self._has(part, rid)
+                return self._has(part, types, rid)
+            case ContainedIn(inner):
+                return self._contained_in(inner, (), rid)
+            case Repeats(of, inner):
+                return self._repeats(of, inner, rid)
             case Lookup():
                 return self._exists(part, rid)
             case _:
@@ -525,6 +635,8 @@ class Compiler:
             match part:
                 case Or(inner):
                     kept += self._alternatives(inner, types)
+                case TypeIs(of) if types and not set(of) & set(types):
+                    continue
                 case TokenIs(param, system, code) if code is not None:
                     codes.setdefault((param, system), []).append(code)
                 case RefersTo(id=id) if id is not None:
@@ -541,10 +653,12 @@ class Compiler:
         return kept + [lookup for lookup in found if lookup is not None]
 
     def _exists(self, lookup: Lookup, rid: str) -> Sql:
-        alias = self._alias("x")
+        alias, table = self._alias("x"), lookup.table.name
         where = one_of("pid", lookup.pids) & lookup.test
+        # Left to choose, SQLite would go through all rows of a value for each candidate.
         return Sql(
-            f"EXISTS (SELECT 1 FROM {lookup.table.name} {alias} WHERE {alias}.rid={rid} AND {where.text})",
+            f"EXISTS (SELECT 1 FROM {table} {alias} INDEXED BY sqlite_autoindex_{table}_1"
+            f" WHERE {alias}.rid={rid} AND {where.text})",
             where.values,
         )
 
@@ -559,28 +673,73 @@ class Compiler:
         pids = self._names.all_pids(types, param)
         if not pids:
             return NEVER
-        return _joined(
-            "OR", [self._exists(Lookup(table, pids, Sql(""), (), SCAN), rid) for table in INDEX_TABLES]
-        )
+        lookups = [Lookup(table, pids, Sql(""), (), SCAN) for table in self._tables(pids)]
+        return _joined("OR", [self._exists(lookup, rid) for lookup in lookups])
+
+    def _tables(self, pids: tuple[int, ...]) -> list[IndexTable]:
+        """The tables that may have rows of the parameters; the references are in order of their ids, so they always may."""
+        others = [table for table in INDEX_TABLES if table is not REFERENCE]
+        pid = one_of("pid", pids)
+        parts = [
+            f"EXISTS (SELECT 1 FROM {t.name} present INDEXED BY {t.name}_value WHERE {pid.text})"
+            for t in others
+        ]
+        row = self._connection.execute(f"SELECT {', '.join(parts)}", pid.values * len(parts)).fetchone()
+        return [*(table for table, found in zip(others, row, strict=True) if found), REFERENCE]
 
     def _chain(self, part: Chain, types: Types, rid: str) -> Sql:
-        pids = self._names.pids(types, part.param)
-        target = self._names.number(part.target)
-        if not pids or target is None:
-            return NEVER
+        return _joined("OR", [self._way(part.part, *way, rid) for way in self._ways(part, types)])
+
+    def _way(self, part: Expression, pids: tuple[int, ...], target: str, number: int, rid: str) -> Sql:
         reference, resource = self._alias("x"), self._alias("t")
-        held = self.test(part.part, (part.target,), f"{resource}.rid")
+        held = self.test(part, (target,), f"{resource}.rid")
         pid, seen = one_of(f"{reference}.pid", pids), self._seen(f"{resource}.rid")
         return Sql(
             f"EXISTS (SELECT 1 FROM ix_reference {reference} CROSS JOIN resource {resource} INDEXED BY resource_id"
             f" ON {resource}.type={reference}.type AND {resource}.id={reference}.id WHERE {reference}.rid={rid}"
             f" AND {pid.text} AND {reference}.type=? AND {reference}.base=0 AND {resource}.deleted=0{seen.text}"
             f" AND {held.text})",
-            (*pid.values, target, *seen.values, *held.values),
+            (*pid.values, number, *seen.values, *held.values),
         )
 
-    def _has(self, part: Has, rid: str) -> Sql:
-        pids = self._names.pids((part.source,), part.param)
+    def _contained_in(self, part: Expression, types: Types, rid: str) -> Sql:
+        """That it is contained in a resource of `types` (none: of any) for which the part holds.
+
+        Its row points at the version of its container.
+        """
+        own, version = self._alias("t"), self._alias("v")
+        held = self.test(part, types, f"{version}.rid")
+        if types:
+            held = self._of_types(types, (), f"{version}.rid") & held
+        return Sql(
+            f"EXISTS (SELECT 1 FROM resource {own} CROSS JOIN version {version} ON {version}.seq={own}.seq"
+            f" WHERE {own}.rid={rid} AND {own}.type<0 AND {held.text})",
+            held.values,
+        )
+
+    def _repeats(self, types: Types, part: Expression, rid: str) -> Sql:
+        outside = tuple(type for type in types if not is_contained(type))
+        inside = tuple(type for type in types if is_contained(type))
+        found: list[Sql] = []
+        if outside:
+            found.append(self._contained_in(part, outside, rid))
+        numbers = tuple(number for name in inside if (number := self._names.number(name)) is not None)
+        if numbers:
+            c, s = self._alias("t"), self._alias("s")
+            held = one_of(f"+{s}.type", numbers) & self.test(part, inside, f"{s}.rid")
+            found.append(
+                Sql(
+                    f"EXISTS (SELECT 1 FROM resource {c} CROSS JOIN resource {s} INDEXED BY resource_inside ON {s}.type<0"
+                    f" AND {s}.id>substr({c}.id, 1, instr({c}.id, '#'))"
+                    f" AND {s}.id<substr({c}.id, 1, instr({c}.id, '#') - 1) || '$'"
+                    f" WHERE {c}.rid={rid} AND {c}.type<0 AND {s}.rid<{c}.rid AND {s}.deleted=0 AND {held.text})",
+                    held.values,
+                )
+            )
+        return _joined("OR", found)
+
+    def _has(self, part: Has, types: Types, rid: str) -> Sql:
+        pids = self._referring_pids(part, types)
         if not pids:
             return NEVER
         resource, reference = self._alias("t"), self._alias("x")
@@ -592,6 +751,11 @@ class Compiler:
             f" AND {reference}.base=0 WHERE {resource}.rid={rid}{seen.text} AND {held.text})",
             (*pid.values, *seen.values, *held.values),
         )
+
+
+def _among(wanted: Types, types: Types) -> Types:
+    """Those of `types` (none: of all that stand alone) that are wanted."""
+    return tuple(t for t in dict.fromkeys(wanted) if (t in types if types else not is_contained(t)))
 
 
 def _flatten(where: Expression, into: list[Expression]) -> None:

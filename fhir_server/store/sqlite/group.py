@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_r4.temporal import format_instant
+from fhir_server.search.contained import contained_key
 from fhir_server.search.entries import Entries
 from fhir_server.store.protocol import Stale
 from fhir_server.store.records import MatchesAre, NewestIs, Precondition, Stored, VersionIs, WriteOp
@@ -19,6 +20,7 @@ from fhir_server.store.sqlite.claims import Ledger, Replacement
 from fhir_server.store.sqlite.history import newest_of
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import (
+    CONTAINER,
     DELETES,
     INDEX_TABLES,
     INSERTS,
@@ -43,22 +45,46 @@ _RESOURCES = Statement(
 _HEADS = Statement(
     "SELECT id,rid,version,deleted,kinds FROM resource WHERE type=? AND id IN (", 1, ")", tuples=False
 )
+_INSIDE = """
+SELECT type,id,rid,version,deleted,kinds FROM resource INDEXED BY resource_inside
+WHERE type<0 AND id>? || '#' AND id<? || '$' ORDER BY rid
+"""
 _NEWEST = """
 SELECT coalesce((SELECT max(seq) FROM version), 0), coalesce((SELECT max(rid) FROM resource), 0),
        coalesce((SELECT updated FROM version ORDER BY seq DESC LIMIT 1), 0)
 """
 
 
+Key = tuple[str, str]
+
+
 class Head:
-    """The current state of a resource while a group is written; `kinds` are the index tables that the file has rows in."""
+    """The current state of a resource while a group is written; `kinds` are the index tables that the file has rows in.
 
-    __slots__ = ("deleted", "kinds", "rid", "version")
+    `inside` are the states of what it contains or has contained, None where they were not looked at.
+    """
 
-    def __init__(self, rid: int, version: int, deleted: bool, kinds: int) -> None:
+    __slots__ = ("deleted", "inside", "kinds", "rid", "version")
+
+    def __init__(
+        self, rid: int, version: int, deleted: bool, kinds: int, inside: dict[Key, Head] | None = None
+    ) -> None:
         self.rid = rid
         self.version = version
         self.deleted = deleted
         self.kinds = kinds
+        self.inside = inside
+
+
+class Plan(NamedTuple):
+    """What a write comes to: the state after it, None when there is nothing to delete, and whether it creates.
+
+    `inside` are the contained resources that it writes or takes away, each with its state after and its entries.
+    """
+
+    head: Head | None
+    created: bool
+    inside: Sequence[tuple[Key, Head, Entries]] = ()
 
 
 class Group:
@@ -108,9 +134,7 @@ class Group:
             raise
         self._ledger.replace(replacements)
         self._heads.update(heads)
-        return tuple(
-            self._gather(op, head, created) for op, (head, created) in zip(ops, planned, strict=True)
-        )
+        return tuple(self._gather(op, plan) for op, plan in zip(ops, planned, strict=True))
 
     def _judge(self, precondition: Precondition) -> None:
         found: object
@@ -139,31 +163,55 @@ class Group:
             self._connection, self._names, precondition.type, precondition.where, precondition.limit
         )
 
-    def _plan(self, op: WriteOp, heads: dict[tuple[str, str], Head]) -> tuple[Head | None, bool]:
-        """The state after the write, None when there is nothing to delete; and whether the resource is created."""
+    def _plan(self, op: WriteOp, heads: dict[tuple[str, str], Head]) -> Plan:
         key = (op.type, op.id)
         before = heads.get(key) or self._heads.get(key)
         if op.body is None and (before is None or before.deleted):
-            return None, False
+            return Plan(None, False)
         if before is None:
             self._rid += 1
             after = Head(self._rid, 1, False, 0)
         else:
-            after = Head(before.rid, before.version + 1, op.body is None, before.kinds)
+            after = Head(before.rid, before.version + 1, op.body is None, before.kinds, before.inside)
         heads[key] = after
-        return after, before is None or before.deleted
+        created = before is None or before.deleted
+        if op.entries.contained or after.kinds & CONTAINER or after.inside:
+            return Plan(after, created, self._plan_inside(op, before, after))
+        return Plan(after, created)
 
-    def _replacements(
-        self, ops: Sequence[WriteOp], planned: Sequence[tuple[Head | None, bool]]
-    ) -> list[Replacement]:
+    def _plan_inside(
+        self, op: WriteOp, before: Head | None, after: Head
+    ) -> Sequence[tuple[Key, Head, Entries]]:
+        """What is contained gets the state of its container, and what is so no more that of a deleted resource."""
+        key = (op.type, op.id)
+        known = after.inside
+        if known is None:
+            known = {} if before is None else heads_inside(self._connection, self._names, key)
+        contained = () if op.body is None else op.entries.contained
+        now = {contained_key(key, one.type, one.id): one.entries for one in contained}
+        planned: list[tuple[Key, Head, Entries]] = []
+        for own, made in now.items():
+            head = known.get(own)
+            if head is None:
+                self._rid += 1
+                head = Head(self._rid, 0, False, 0)
+            planned.append((own, Head(head.rid, after.version, False, head.kinds), made))
+        for own, head in known.items():
+            if own not in now and not head.deleted:
+                planned.append((own, Head(head.rid, after.version, True, head.kinds), Entries()))
+        after.inside = {**known, **{own: head for own, head, _ in planned}}
+        return planned
+
+    def _replacements(self, ops: Sequence[WriteOp], planned: Sequence[Plan]) -> list[Replacement]:
         last: dict[int, Replacement] = {}
-        for position, (op, (head, _)) in enumerate(zip(ops, planned, strict=True)):
+        for position, (op, (head, _, _)) in enumerate(zip(ops, planned, strict=True)):
             if head is not None and (op.claims or head.version > 1):
                 claims = () if op.body is None else op.claims
                 last[head.rid] = Replacement(position, head.rid, (op.type, op.id), claims, head.version > 1)
         return list(last.values())
 
-    def _gather(self, op: WriteOp, head: Head | None, created: bool) -> Stored:
+    def _gather(self, op: WriteOp, plan: Plan) -> Stored:
+        head, created, inside = plan
         if head is None:
             return Stored(op.type, op.id, 0, 0, self.now, op.method, b"")
         self.wrote = True
@@ -176,14 +224,28 @@ class Group:
         type_number = self._names.add(op.type)
         method = _METHOD_NUMBERS[op.method]
         self._versions += (sequence, rid, version, type_number, op.id, now, method, created, body)
-        entries = Entries() if op.body is None else op.entries
-        kinds = kinds_of(entries)
-        self._resources[rid] = (rid, type_number, op.id, version, sequence, now, head.deleted, kinds)
+        self._gather_entries(type_number, op.id, head, Entries() if op.body is None else op.entries)
+        for (type_name, id), contained, entries in inside:
+            self._gather_entries(self._names.add(type_name), id, contained, entries)
+        return Stored(op.type, op.id, version, sequence, now, op.method, body, created)
+
+    def _gather_entries(self, type_number: int, id: str, head: Head, entries: Entries) -> None:
+        """The row of a state as of the sequence just given, and its index rows."""
+        rid, kinds = head.rid, kinds_of(entries)
+        self._resources[rid] = (
+            rid,
+            type_number,
+            id,
+            head.version,
+            self._sequence,
+            self.now,
+            head.deleted,
+            kinds,
+        )
         waiting = self._entries.get(rid)
         in_file = head.kinds if waiting is None else waiting[2]
         self._entries[rid] = (type_number, entries, in_file)
         head.kinds = kinds
-        return Stored(op.type, op.id, version, sequence, now, op.method, body, created)
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -197,6 +259,15 @@ class Group:
         self._versions = []
         self._resources = {}
         self._entries = {}
+
+
+def heads_inside(connection: sqlite3.Connection, names: Names, container: Key) -> dict[Key, Head]:
+    """The states of what a resource contains or has contained, by its own type and id."""
+    at = f"{container[0]}/{container[1]}"
+    return {
+        (names.text(number), id): Head(rid, version, bool(deleted), kinds)
+        for number, id, rid, version, deleted, kinds in connection.execute(_INSIDE, (at, at)).fetchall()
+    }
 
 
 def write_index(

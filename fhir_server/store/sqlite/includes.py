@@ -1,7 +1,7 @@
 """The resources that includes add to a page, round by round, each round in order of creation.
 
-https://hl7.org/fhir/R4/search.html#include. The first round follows every include from the matches, the later ones those
-that iterate, from what the round before has found.
+https://hl7.org/fhir/R4/search.html#include. The first round follows every include from the matches, the later ones
+those that iterate, from what the round before has found. What is contained is included by nothing: it comes with its container.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FORWARD = """
 SELECT DISTINCT t.rid FROM resource o
 CROSS JOIN ix_reference x ON x.rid=o.rid
 CROSS JOIN resource t INDEXED BY resource_id ON t.type=x.type AND t.id=x.id
-WHERE o.rid IN (SELECT value FROM json_each(?)) AND x.base=0 AND t.deleted=0
+WHERE o.rid IN (SELECT value FROM json_each(?)) AND x.base=0 AND t.deleted=0 AND t.type>0
 """
 _REVERSE = """
 SELECT DISTINCT x.rid FROM resource o
@@ -98,6 +98,8 @@ class Includes:
             if source is None:
                 return None
             sql &= Sql("x.pid IN (SELECT pid FROM param WHERE type=?)", (source,))
+        else:
+            sql &= Sql("x.pid NOT IN (SELECT pid FROM param WHERE type<0)")
         return self._targeted(sql, include, "o.type")
 
     def _pids(self, source: str, param: str) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class Lookup:
     """Rows of `table` for the parameters `pids` that a leaf wants.
 
     `ordered`: the branch gives the rids of one of the pids in ascending order; `unique`: each once. `branches` are (index, condition); without
-    any, no index helps.
+    any, no index helps. `complete`: the rows are those of all that match the question, not of a part of it.
     """
 
     table: IndexTable
@@ -67,6 +67,7 @@ class Lookup:
     rank: int
     ordered: bool = False
     unique: bool = False
+    complete: bool = False
 
 
 Leaf = TokenIs | TokenIn | TextIs | DateIs | NumberIs | QuantityIs | RefersTo | UriIs

@@ -1,13 +1,17 @@
 """Interned texts: resource types, systems, bases and parameters as the integers that index rows hold.
 
 A number once committed never changes, so a cache may trust what was read from a committed state; what a transaction
-has added is trusted after its commit only. An invariant to keep: nothing is looked up by a number that was rolled back.
+has added is trusted after its commit only. The type of what is contained (`Medication#`) has the number of the type itself
+below zero and no row of its own. An invariant to keep: nothing is looked up by a number that was rolled back.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+
+from fhir_r4.definitions import is_resource_type
+from fhir_server.search.contained import contained_type, is_contained, outer_type
 
 _UNITS = """
 WITH RECURSIVE found(pid, code) AS (
@@ -35,6 +39,9 @@ class Names:
     def number(self, text: str) -> int | None:
         found = self._numbers.get(text)
         if found is None:
+            if is_contained_type(text):
+                outer = self.number(outer_type(text))
+                return None if outer is None else -outer
             row = self._connection.execute("SELECT nid FROM name WHERE text=?", (text,)).fetchone()
             if row is None:
                 return None
@@ -42,6 +49,8 @@ class Names:
         return found
 
     def text(self, number: int) -> str:
+        if number < 0:
+            return contained_type(self.text(-number))
         found = self._texts.get(number)
         if found is None:
             row = self._connection.execute("SELECT text FROM name WHERE nid=?", (number,)).fetchone()
@@ -50,7 +59,7 @@ class Names:
         return found
 
     def pids(self, type_names: tuple[str, ...], code: str, kinds: str = "") -> tuple[int, ...]:
-        """The numbers of the sets that a parameter of the types (none given: of every type) is in.
+        """The numbers of the sets that a parameter of the types (none given: of every type that stands alone) is in.
 
         Read anew each time: there may be more. `kinds` are those of a composite's components.
         """
@@ -60,7 +69,7 @@ class Names:
         rows = self._connection.execute(
             "SELECT type, pid FROM param_of WHERE code=? AND kinds=?", (code, kinds)
         ).fetchall()
-        return tuple(pid for type_number, pid in rows if not numbers or type_number in numbers)
+        return tuple(pid for number, pid in rows if (number in numbers if numbers else number > 0))
 
     def all_pids(self, type_names: tuple[str, ...], code: str) -> tuple[int, ...]:
         """The same whatever the components are, of composites and others."""
@@ -98,6 +107,8 @@ class Names:
     def add(self, text: str) -> int:
         found = self.number(text)
         if found is None:
+            if is_contained_type(text):
+                return -self.add(outer_type(text))
             self._dirty = True
             inserted = self._connection.execute("INSERT INTO name(text) VALUES (?)", (text,))
             found = self._keep(text, int(inserted.lastrowid or 0))
@@ -147,6 +158,11 @@ class Names:
         self._numbers[text] = number
         self._texts[number] = text
         return number
+
+
+def is_contained_type(text: str) -> bool:
+    """Whether a text names the type of contained resources; systems and addresses may end in `#` too."""
+    return is_contained(text) and is_resource_type(outer_type(text))
 
 
 def _set_name(codes: tuple[str, ...], kinds: str) -> str:

@@ -12,23 +12,53 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from fhir_r4.jsonio import decode_object
+from fhir_server.search.contained import (
+    CONTAINED,
+    contained_key,
+    contained_type,
+    container_of,
+    is_contained,
+)
+from fhir_server.search.entries import Entries
 from fhir_server.search.fulltext import full_texts
-from fhir_server.search.match import Candidate, matches
+from fhir_server.search.match import Candidate, matches, no_texts
 from fhir_server.search.order import SortPosition, position
-from fhir_server.search.tree import And, Chain, Everything, Expression, Has, Include, Not, Or, SearchQuery
+from fhir_server.search.tree import (
+    And,
+    Chain,
+    ContainedIn,
+    Everything,
+    Expression,
+    Has,
+    Include,
+    Not,
+    Or,
+    Repeats,
+    SearchQuery,
+)
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import Stored
 from fhir_server.store.sqlite.leaves import one_of
 from fhir_server.store.sqlite.names import Names
-from fhir_server.store.sqlite.read import VERSION_COLUMNS, stored_of
+from fhir_server.store.sqlite.read import stored_of
 
 _CHANGED = """
 SELECT rid FROM resource INDEXED BY {index} WHERE type=? AND deleted={deleted} AND updated>=? AND rid<=? AND seq>? LIMIT ?
 """
-_VERSION = f"""
-SELECT {VERSION_COLUMNS} FROM version v WHERE v.rid=? AND v.seq<=? ORDER BY v.version DESC LIMIT 1
+# What is contained has the versions of its container.
+_VERSION = """
+SELECT r.type, r.id, v.version, v.seq, v.updated, v.method, v.body, v.created
+FROM resource r CROSS JOIN version n ON n.seq=r.seq CROSS JOIN version v ON v.rid=n.rid
+WHERE r.rid=? AND v.seq<=? ORDER BY v.version DESC LIMIT 1
+"""
+_INSIDE = """
+SELECT s.rid FROM resource o CROSS JOIN version v ON v.seq=o.seq CROSS JOIN resource c ON c.rid=v.rid
+CROSS JOIN name t ON t.nid=c.type CROSS JOIN resource s INDEXED BY resource_inside
+ON s.type<0 AND s.id>t.text || '/' || c.id || '#' AND s.id<t.text || '/' || c.id || '$'
+WHERE o.rid IN (SELECT value FROM json_each(?)) AND s.rid<=?
 """
 
 
@@ -68,6 +98,7 @@ class Past:
         self._changed: dict[int, frozenset[int]] = {}
         self._candidates: dict[int, Candidate | None] = {}
         self._versions: dict[int, Stored | None] = {}
+        self._made: dict[int, tuple[dict[str, Any], Entries]] = {}
 
     # What may differ
 
@@ -87,11 +118,29 @@ class Past:
             case Chain(param, target, part):
                 others = self.affected(part, (target,))
                 into.update(self._referring(types, param, others))
+                # what is contained itself has changed with what refers to it
+                if self._names.pids(tuple(types), param + CONTAINED):
+                    inside: set[int] = set()
+                    self._spread(part, (contained_type(target),), inside)
+                    into.update(self._referring(types, param + CONTAINED, self._bounded(inside)))
             case Has(source, param, part):
                 others = self.affected(part, (source,))
                 into.update(self._referred(types, param, others))
+            case ContainedIn(part):
+                self._spread_inside(part, (), into)
+            case Repeats(of, part):
+                self._spread_inside(part, of, into)
             case _:
                 pass
+
+    def _spread_inside(self, part: Expression, types: Sequence[str], into: set[int]) -> None:
+        """What shares a container with something that is affected; what has changed itself is affected anyway."""
+        found: set[int] = set()
+        self._spread(part, types, found)
+        if found:
+            rids = json.dumps(list(self._bounded(found)))
+            rows = self._connection.execute(_INSIDE, (rids, self.moment.rid))
+            into.update(row[0] for row in rows.fetchall())
 
     def _bounded(self, rids: set[int]) -> set[int]:
         if len(rids) > self._most:
@@ -159,7 +208,8 @@ class Past:
         for rid in rids:
             if self._has_changed(rid) and (candidate := self.candidate(rid)) is not None:
                 for code, type, id, base, _ in candidate.entries.references:
-                    target = self._rid(type, id) if code == param and base == "" else None
+                    asked = code in (param, param + CONTAINED) and base == ""
+                    target = self._rid(type, id) if asked else None
                     if target is not None and (not types or type in types):
                         found.append(target)
         return found
@@ -182,8 +232,31 @@ class Past:
         if rid not in self._versions:
             row = self._connection.execute(_VERSION, (rid, self.moment.sequence)).fetchone()
             stored = None if row is None else stored_of(self._names, row)
-            self._versions[rid] = None if stored is None or stored.deleted else stored
+            if stored is not None and (stored.deleted or self._is_absent(stored)):
+                stored = None
+            self._versions[rid] = stored
         return self._versions[rid]
+
+    def _is_absent(self, stored: Stored) -> bool:
+        """Whether it is a contained resource that was not in this version of its container."""
+        return is_contained(stored.type) and self._entries(stored) is None
+
+    def _entries(self, stored: Stored) -> Entries | None:
+        """What a version could be found by; None for a contained resource that was not in it."""
+        if not is_contained(stored.type):
+            return self._extracted(stored)[1]
+        container = container_of(stored.id)
+        for one in self._extracted(stored)[1].contained:
+            if contained_key(container, one.type, one.id) == (stored.type, stored.id):
+                return one.entries
+        return None
+
+    def _extracted(self, stored: Stored) -> tuple[dict[str, Any], Entries]:
+        found = self._made.get(stored.sequence)
+        if found is None:
+            resource = decode_object(stored.body)
+            found = self._made[stored.sequence] = (resource, self._extract(resource))
+        return found
 
     def shown(self, rids: Sequence[int]) -> tuple[Stored, ...]:
         """The versions of then, without those of resources that are deleted now."""
@@ -201,10 +274,13 @@ class Past:
             self._candidates[rid] = None if stored is None else self._candidate(rid, stored)
         return self._candidates[rid]
 
-    def _candidate(self, rid: int, stored: Stored) -> Candidate:
-        resource = decode_object(stored.body)
-        texts = partial(full_texts, resource)
-        return Candidate(stored.type, stored.id, stored.updated, rid, self._extract(resource), texts)
+    def _candidate(self, rid: int, stored: Stored) -> Candidate | None:
+        entries = self._entries(stored)
+        if entries is None:
+            return None
+        resource = self._extracted(stored)[0]
+        texts = no_texts if is_contained(stored.type) else partial(full_texts, resource)
+        return Candidate(stored.type, stored.id, stored.updated, rid, entries, texts)
 
     def find(self, type: str, id: str) -> Candidate | None:
         rid = self._rid(type, id)
@@ -227,7 +303,7 @@ class Past:
         found = []
         for rid in rids:
             candidate = self.candidate(rid)
-            if candidate is None or (types and candidate.type != source):
+            if candidate is None or (candidate.type != source if types else is_contained(candidate.type)):
                 continue
             if any(
                 param in (None, code) and (t, i, base) == (type, id, "")
@@ -269,6 +345,8 @@ class Past:
         if include.source not in ("*", one.type):
             return
         for code, type, id, base, _ in one.entries.references:
+            if is_contained(type):
+                continue
             if include.param in (None, code) and include.target in (None, type) and base == "":
                 found = self.find(type, id)
                 if found is not None:

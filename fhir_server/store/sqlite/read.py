@@ -29,8 +29,9 @@ _LIVE = f"""
 SELECT {VERSION_COLUMNS} FROM resource r CROSS JOIN version v ON v.seq=r.seq
 WHERE r.type=? AND r.id IN (SELECT value FROM json_each(?)) AND r.deleted=0
 """
-_BY_RID = f"""
-SELECT r.rid, {VERSION_COLUMNS} FROM resource r CROSS JOIN version v ON v.seq=r.seq
+_BY_RID = """
+SELECT r.rid, r.type, r.id, v.version, v.seq, v.updated, v.method, v.body, v.created
+FROM resource r CROSS JOIN version v ON v.seq=r.seq
 WHERE r.rid IN (SELECT value FROM json_each(?))
 """
 
@@ -78,7 +79,7 @@ def read_many(
 
 
 def by_rids(connection: sqlite3.Connection, names: Names, rids: Sequence[int]) -> tuple[Stored, ...]:
-    """Current versions in the order of `rids`."""
+    """Current versions in the order of `rids`; of what is contained those of its container, by its own type and id."""
     if not rids:
         return ()
     rows = connection.execute(_BY_RID, (json.dumps(list(rids)),)).fetchall()

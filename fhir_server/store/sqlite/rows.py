@@ -41,12 +41,14 @@ REFERENCE = IndexTable("ix_reference", ("pid", "id", "type", "base", "version"),
 URI = IndexTable("ix_uri", ("pid", "uri"), 64)
 COMPOSITE = IndexTable("ix_composite", ("pid", "n", *COLUMNS), 128)
 POSITION = IndexTable("ix_position", ("pid", "lat", "lon"), 256)
+# The bit of resources that contain others.
+CONTAINER = 512
 
 INDEX_TABLES = (TOKEN, STRING, DATE, NUMBER, QUANTITY, REFERENCE, URI, COMPOSITE, POSITION)
 
 
 def kinds_of(entries: Entries) -> int:
-    """The bits of the tables that have rows for these entries."""
+    """The bits of the tables that have rows for these entries, and CONTAINER."""
     return (
         (1 if entries.tokens else 0)
         | (2 if entries.strings else 0)
@@ -57,6 +59,7 @@ def kinds_of(entries: Entries) -> int:
         | (64 if entries.uris else 0)
         | (128 if entries.composites else 0)
         | (256 if entries.positions else 0)
+        | (CONTAINER if entries.contained else 0)
     )
 
 

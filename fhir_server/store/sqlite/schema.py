@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fhir_r4.errors import Unavailable
 from fhir_server.store.sqlite.backup import backup
-from fhir_server.store.sqlite.migrations import m0001_tables, m0002_search
+from fhir_server.store.sqlite.migrations import m0001_tables, m0002_search, m0003_contained
 
 APPLICATION_ID = 0x4F534C52
 
@@ -28,6 +28,7 @@ class Migration:
 MIGRATIONS = (
     Migration(1, "tables", m0001_tables.STATEMENTS),
     Migration(2, "search", m0002_search.STATEMENTS),
+    Migration(3, "contained", m0003_contained.STATEMENTS),
 )
 
 

@@ -9,13 +9,32 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fhir_server.search.tree import Expression
 from fhir_server.store.sqlite.compile import MERGED, Compiler, Effort, Source
-from fhir_server.store.sqlite.leaves import ALWAYS, SCAN, Lookup, Sql, one_of
+from fhir_server.store.sqlite.leaves import ALWAYS, SCAN, Lookup, Sql
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.sorting import ORDERED, Key, Place, beyond, order_by
+from fhir_server.store.sqlite.walks import (
+    Walk,
+    before,
+    behind,
+    by_column,
+    by_value,
+    onwards,
+    without_value,
+)
+
+_LIVE_TYPES = """
+WITH RECURSIVE live(type) AS (
+    SELECT min(type) FROM resource INDEXED BY resource_live WHERE deleted=0 AND type>0
+    UNION ALL
+    SELECT (SELECT min(type) FROM resource INDEXED BY resource_live WHERE deleted=0 AND type>live.type) FROM live
+    WHERE live.type IS NOT NULL)
+SELECT type FROM live WHERE type IS NOT NULL
+"""
 
 
 class Selection:
@@ -41,17 +60,30 @@ class Selection:
         self._effort = effort
         self._horizon = horizon
         self._without = json.dumps(sorted(without)) if without else None
-        self._compiler = Compiler(connection, names, effort, horizon)
-        self._source = self._compiler.source(where, types)
         self._all: list[int] | None = None
-        if horizon is not None or without:
+        self._plan(effort)
+
+    def _plan(self, effort: Effort) -> None:
+        self._compiler = Compiler(self._connection, self._names, effort, self._horizon)
+        self._source = self._compiler.source(self._where, self._types)
+        if self._horizon is not None or self._without is not None:
             self._source = self._source.narrowed(self._within)
+        self._thorough = effort is not self._effort
+
+    def _plan_thoroughly(self) -> None:
+        """Choose anew how to find candidates before very many of them are tested."""
+        source, thorough = self._source.untested, max(self._effort.counted, self._effort.thorough)
+        if source is None or self._thorough or source.rank == SCAN:
+            return
+        if self._compiler.has_more(source, thorough - 1):
+            self._plan(replace(self._effort, counted=thorough))
 
     def total(self) -> int:
         if not self._source.branches:
             return 0
         if self.known is not None:
             return self.known
+        self._plan_thoroughly()
         listed = _distinct(self._source)
         return int(self._run(Sql(f"SELECT count(*) FROM ({listed.text})", listed.values))[0][0])
 
@@ -75,6 +107,8 @@ class Selection:
         numbers = [self._names.number(name) for name in self._types]
         if numbers:
             live &= Sql(f"+r.type IN ({','.join('?' * len(numbers))})", tuple(numbers))
+        else:
+            live &= Sql("+r.type>0")
         held = live & self._within("r.rid") & self._compiler.test(self._where, self._types, "r.rid")
         return int(self._run(Sql(f"SELECT count(*) FROM resource r WHERE {held.text}", held.values))[0][0])
 
@@ -85,16 +119,22 @@ class Selection:
         if not keys:
             return [(rid,) for rid in self._by_creation(place, limit)]
         stretch = self._stretch(keys)
-        at_once = stretch is not None or self._source.rank == SCAN
+        at_once = self._source.rank == SCAN or (stretch is not None and not self._is_short(stretch))
         found = self._first_by_value(keys, place, limit, stretch) if at_once else None
         few = self._few() if found is None else None
         if found is None and few is None and not at_once:
             found = self._first_by_value(keys, place, limit, stretch)
         if found is not None:
             return found
-        listed = _distinct(self._source)
         if few is not None:
-            listed = Sql("SELECT value AS rid FROM json_each(?)", (json.dumps(few),))
+            return self._sorted(_these(few), keys, place, limit)
+        self._plan_thoroughly()
+        return self._sorted(_distinct(self._source), keys, place, limit)
+
+    def _sorted(
+        self, listed: Sql, keys: Sequence[Key], place: Place | None, limit: int
+    ) -> list[tuple[Any, ...]]:
+        """The first rows of the listed rids, when all are put in order."""
         columns = [key.value("s.rid") for key in keys]
         named = ", ".join(f"{column.text} AS k{i}" for i, column in enumerate(columns))
         boundary = ALWAYS if place is None else beyond(keys, place)
@@ -116,10 +156,15 @@ class Selection:
                     rid for rid in few if place is None or (rid < place.rid if backwards else rid > place.rid)
                 ]
                 return sorted(following, reverse=backwards)[:limit]
-            found = self._among(self._in_turn(place), ALWAYS, limit)
+            found = self._among(self._in_turn(place), limit)
             if found is not None:
                 return [row[0] for row in found]
-        source = self._source if place is None else self._source.narrowed(lambda rid: _from(place, rid))
+        elif (source := self._source.untested) is not None and source.rank < SCAN and self._is_long(source):
+            found = self._among(self._candidates(source, place), limit, self._effort.counted)
+            if found is not None:
+                return [row[0] for row in found]
+        self._plan_thoroughly()
+        source = self._source if place is None else self._source.bounded(lambda rid: onwards(place, rid))
         listed = _merged(source) if source.ordered else _distinct(source)
         direction = "DESC" if backwards else "ASC"
         rows = self._run(Sql(f"{listed.text} ORDER BY 1 {direction} LIMIT ?", (*listed.values, limit)))
@@ -142,6 +187,15 @@ class Selection:
         self._all = [row[0] for row in rows]
         return self._all
 
+    def _is_short(self, stretch: Lookup) -> bool:
+        """Whether the candidates are so few that they are better read than met on the way through the stretch."""
+        if stretch.complete:
+            return False
+        return not self._is_long(self._source.untested or self._source)
+
+    def _is_long(self, source: Source) -> bool:
+        return self._compiler.count(source, self._effort.counted) >= self._effort.counted
+
     def _within(self, rid: str) -> Sql:
         held = Sql("")
         if self._horizon is not None:
@@ -150,31 +204,37 @@ class Selection:
             held &= Sql(f"{rid} NOT IN (SELECT value FROM json_each(?))", (self._without,))
         return held
 
-    def _among(self, first: Sql, condition: Sql, limit: int) -> list[tuple[Any, ...]] | None:
-        """The page when the rows (rid, value) of `first`, in the order asked for, already fill it; else None.
+    def _among(self, walk: Walk, limit: int, window: int | None = None) -> list[tuple[Any, ...]] | None:
+        """The page when the first rows of the walk, in their order, already fill it; else None.
 
         SQLite hands the rows of a subquery with a LIMIT on in their order, so it may stop at the page's last row.
         """
-        held = condition & self._within("w.rid") & self._compiler.test(self._where, self._types, "w.rid")
+        held = self._held(walk)
         found = self._run(
             Sql(
-                f"SELECT DISTINCT w.rid, w.value FROM ({first.text} LIMIT ?) w WHERE {held.text} LIMIT ?",
-                (*first.values, self._effort.window, *held.values, limit),
+                f"SELECT DISTINCT w.rid, w.value FROM ({walk.rows.text} ORDER BY {walk.order} LIMIT ?) w"
+                f" WHERE {held.text} LIMIT ?",
+                (*walk.rows.values, window or self._effort.window, *held.values, limit),
             )
         )
         return found if len(found) == limit else None
 
-    def _in_turn(self, place: Place | None) -> Sql:
+    def _held(self, walk: Walk) -> Sql:
+        """What holds for the rows of a walk that are matches."""
+        return walk.own & self._within("w.rid") & self._compiler.test(self._where, self._types, "w.rid")
+
+    def _in_turn(self, place: Place | None) -> Walk:
         """Resources of the types by creation; what follows the horizon is not met."""
-        everything = self._compiler.everything(self._types)
+        return self._candidates(self._compiler.everything(self._types), place)
+
+    def _candidates(self, source: Source, place: Place | None) -> Walk:
         if place is not None:
-            everything = everything.narrowed(lambda rid: _from(place, rid))
+            source = source.bounded(lambda rid: onwards(place, rid))
         elif self._horizon is not None:
-            everything = everything.narrowed(lambda rid: Sql(f"{rid}<=?", (self._horizon,)))
-        parts = [b.select(f"{b.alias}.rid AS rid, NULL AS value") for b in everything.branches]
-        text = " UNION ALL ".join(part.text for part in parts)
-        direction = "DESC" if place is not None and place.backwards else "ASC"
-        return Sql(f"{text} ORDER BY 1 {direction}", tuple(v for part in parts for v in part.values))
+            source = source.bounded(lambda rid: Sql(f"{rid}<=?", (self._horizon,)))
+        parts = [b.select(f"{b.alias}.rid AS rid, NULL AS value") for b in source.branches]
+        rows = Sql(" UNION ALL ".join(part.text for part in parts), tuple(v for p in parts for v in p.values))
+        return Walk(rows, "1 DESC" if place is not None and place.backwards else "1 ASC")
 
     def _stretch(self, keys: Sequence[Key]) -> Lookup | None:
         """Where the matches are in the order asked for, when the question itself bounds the values."""
@@ -188,68 +248,79 @@ class Selection:
     ) -> list[tuple[Any, ...]] | None:
         """The page looked for where it most likely is: where the values begin, or among what has no value."""
         if len(keys) > 1:
+            return self._by_several(keys, place, limit)
+        walk = self._walk(keys[0], place, stretch)
+        return None if walk is None else self._among(walk, limit)
+
+    def _by_several(
+        self, keys: Sequence[Key], place: Place | None, limit: int
+    ) -> list[tuple[Any, ...]] | None:
+        """The page among those with the first values of the first key, when they are few, or when it is one value."""
+        value = None if place is None else place.values[0]
+        if place is not None and value is None:
             return None
-        key = keys[0]
-        number = self._names.number(self._types[0]) if len(self._types) == 1 else None
+        walk = self._walk(keys[0], None if place is None else behind(place))
+        page = None if walk is None else self._among(walk, limit)
+        if walk is None or (page is None and place is None):
+            return None
+        until = None if page is None else page[-1][1]
+        walk = self._walk(keys[0], None if place is None else before(place), until=until)
+        leading = None if walk is None else self._leading(walk)
+        if leading is not None:
+            rows = self._sorted(leading, keys, place, limit)
+            return rows if len(rows) == limit else None
+        return self._alike(keys, page[0][1] if place is None and page else value, place, limit)
+
+    def _leading(self, walk: Walk) -> Sql | None:
+        """The matches among all rows of the walk; None when those are more than a window."""
+        most = self._effort.window
+        counted = f"SELECT count(*) FROM (SELECT 1 FROM ({walk.rows.text}) LIMIT ?)"
+        if self._run(Sql(counted, (*walk.rows.values, most)))[0][0] == most:
+            return None
+        held = self._held(walk)
+        text = f"SELECT DISTINCT w.rid AS rid FROM ({walk.rows.text}) w WHERE {held.text}"
+        return Sql(text, walk.rows.values + held.values)
+
+    def _alike(
+        self, keys: Sequence[Key], value: Any, place: Place | None, limit: int
+    ) -> list[tuple[Any, ...]] | None:
+        """The page among those with one value of the first key, met in order of the second."""
+        if len(keys) > 2:
+            return None
+        walk = self._walk(keys[1], None if place is None else replace(place, values=place.values[1:]))
+        if walk is None:
+            return None
+        same = keys[0].value("w.rid")
+        own = walk.own & Sql(f"{same.text}=?", (*same.values, value))
+        found = self._among(replace(walk, own=own), limit)
+        return None if found is None else [(rid, value, other) for rid, other in found]
+
+    def _walk(
+        self, key: Key, place: Place | None, stretch: Lookup | None = None, until: Any = None
+    ) -> Walk | None:
+        """The way through the rows of the key in their order; None when no index has them so."""
         if key.table is None:
-            return None if number is None else self._among(_by_column(key, number, place), ALWAYS, limit)
+            numbers = self._type_numbers()
+            when = self._compiler.when(self._where) if key.column == "updated" else Sql("")
+            return by_column(key, numbers, when, place, until) if numbers else None
         if not 0 < len(key.pids) <= MERGED or (key.table.name, key.column) not in ORDERED:
             return None
-        pid = one_of("b.pid", key.pids)
-        others = f"SELECT 1 FROM {key.table.name} b WHERE b.rid=w.rid AND {pid.text}"
         if place is not None and place.values[0] is None:
-            return self._among(self._in_turn(place), Sql(f"NOT EXISTS ({others})", pid.values), limit)
-        better = ">" if key.descending else "<"
-        best = Sql(f"NOT EXISTS ({others} AND +b.{key.column}{better}w.value)", pid.values)
-        return self._among(_by_value(key, place, stretch), best, limit)
+            return replace(self._in_turn(place), own=without_value(key))
+        return by_value(key, place, stretch, until)
+
+    def _type_numbers(self) -> list[int]:
+        """The numbers of the types searched; of those that there are resources of when any may match."""
+        if self._types:
+            return [n for name in self._types if (n := self._names.number(name)) is not None]
+        return [number for (number,) in self._connection.execute(_LIVE_TYPES)]
 
     def _run(self, sql: Sql) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.text, sql.values).fetchall()
 
 
-def _from(place: Place, rid: str) -> Sql:
-    return Sql(f"{rid}{'<' if place.backwards else '>'}?", (place.rid,))
-
-
-def _by_value(key: Key, place: Place | None, stretch: Lookup | None) -> Sql:
-    """Index rows of a parameter in order of their value: all, or where the matches are."""
-    assert key.table is not None
-    ranges = [(ORDERED[key.table.name, key.column], Sql(""))] if stretch is None else stretch.branches
-    return _in_order(
-        [
-            (f"{key.table.name} i INDEXED BY {index}", Sql("i.pid=?", (pid,)) & condition)
-            for pid in key.pids
-            for index, condition in ranges
-        ],
-        key,
-        place,
-    )
-
-
-def _by_column(key: Key, type_number: int, place: Place | None) -> Sql:
-    """The resources of a type in order of their id or their time."""
-    index = "resource_updated" if key.column == "updated" else "resource_id"
-    where = Sql("i.type=? AND i.deleted=0", (type_number,))
-    return _in_order([(f"resource i INDEXED BY {index}", where)], key, place)
-
-
-def _in_order(ranges: Sequence[tuple[str, Sql]], key: Key, place: Place | None) -> Sql:
-    backwards = place is not None and place.backwards
-    sign, direction = ("<", "DESC") if key.descending != backwards else (">", "ASC")
-    column = f"i.{key.column}"
-    onwards = Sql("")
-    if place is not None:
-        value, after = place.values[0], "<" if backwards else ">"
-        onwards = Sql(f"{column}{sign}=? AND ({column}{sign}? OR i.rid{after}?)", (value, value, place.rid))
-    parts = [where & onwards for _, where in ranges]
-    text = " UNION ALL ".join(
-        f"SELECT i.rid AS rid, {column} AS value FROM {origin} WHERE {part.text}"
-        for (origin, _), part in zip(ranges, parts, strict=True)
-    )
-    return Sql(
-        f"{text} ORDER BY 2 {direction}, 1 {'DESC' if backwards else 'ASC'}",
-        tuple(v for part in parts for v in part.values),
-    )
+def _these(rids: Sequence[int]) -> Sql:
+    return Sql("SELECT value AS rid FROM json_each(?)", (json.dumps(rids),))
 
 
 def _distinct(source: Source) -> Sql:

@@ -205,8 +205,8 @@ class SqliteStore:
                 return history.last_sequence(connection)
             return history.newest_of(connection, names, type)
 
-    async def counts(self) -> dict[str, int]:
-        return await self._look(_counts)
+    async def counts(self, *, contained: bool = False) -> dict[str, int]:
+        return await self._look(lambda connection, names: _counts(connection, names, contained))
 
     async def explain(self, query: SearchQuery) -> Explanation:
         await self._ready_for(query)
@@ -296,8 +296,8 @@ def _touch(connection: sqlite3.Connection, _: Names) -> None:
     connection.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('ping', 1)")
 
 
-def _counts(connection: sqlite3.Connection, names: Names) -> dict[str, int]:
+def _counts(connection: sqlite3.Connection, names: Names, contained: bool) -> dict[str, int]:
     rows = connection.execute(
         "SELECT type, count(*) FROM resource INDEXED BY resource_live WHERE deleted=0 GROUP BY type"
     )
-    return {names.text(number): count for number, count in rows.fetchall()}
+    return {names.text(number): count for number, count in rows.fetchall() if contained or number > 0}
