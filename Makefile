@@ -17,7 +17,7 @@ run: $(VENV)/.ready  ## the demo hospital, loaded once into ./data, on http://12
 	@$(BIN)/osler serve --store sqlite:///data/osler.db --port $(PORT)
 
 test: check  ## everything: style, types, architecture, all tests
-	$(BIN)/pytest -n auto
+	OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

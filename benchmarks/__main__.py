@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import create, ingest, read, search, startup, validation
+from benchmarks import beds, create, day, ingest, mongo, read, scheduling, search, startup, validation
 from benchmarks.figures import Figure, markdown, text
 from benchmarks.machine import describe
 from benchmarks.options import Options
@@ -24,6 +24,10 @@ BENCHMARKS: dict[str, Callable[[Options], list[Figure]]] = {
     "create": create.run,
     "ingest": ingest.run,
     "search": search.run,
+    "scheduling": scheduling.run,
+    "beds": beds.run,
+    "mongo": mongo.run,
+    "day": day.run,
 }
 
 

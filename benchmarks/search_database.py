@@ -61,7 +61,7 @@ def database(patients: int, folder: Path) -> Database:
         return Database(path, **json.loads(told.read_text()))
     for file in folder.glob(f"{path.name}*"):
         file.unlink()
-    resources, seconds = asyncio.run(_make(path, patients))
+    resources, seconds = asyncio.run(make(settings_for(path), patients))
     step = max(1, patients // SAMPLED)
     sample = [resources_of(number) for number in range(0, patients, step)]
     made = Database(path, patients, resources, seconds, sample)
@@ -83,9 +83,9 @@ def resources_of(number: int) -> list[Resource]:
     return [workload.with_id(entry["resource"], entry["fullUrl"][9:]) for entry in entries]
 
 
-async def _make(path: Path, patients: int) -> tuple[int, float]:
+async def make(settings: Settings, patients: int) -> tuple[int, float]:
     """Write the records; how many resources, and the seconds it took."""
-    app = create_app(settings_for(path))
+    app = create_app(settings)
     await app.open()
     started = time.perf_counter()
     resources = 0

@@ -14,17 +14,24 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One OperationOutcome.issue: `expression` are FHIRPaths (or, for search, parameter names) of the places at fault."""
+    """One OperationOutcome.issue: `expression` are FHIRPaths (or, for search, parameter names) of the places at fault.
+
+    `rule` is (system, code) of the rule that refuses, for clients that want to tell rules apart.
+    """
 
     severity: str
     code: str
     diagnostics: str
     expression: tuple[str, ...] = ()
+    rule: tuple[str, str] | None = None
 
     def as_fhir(self, error_id: str | None = None) -> dict[str, Any]:
         issue: dict[str, Any] = {"severity": self.severity, "code": self.code}
-        if error_id is not None:
-            issue["details"] = {"coding": [{"system": ERROR_SYSTEM, "code": error_id}]}
+        codings = [] if error_id is None else [{"system": ERROR_SYSTEM, "code": error_id}]
+        if self.rule is not None:
+            codings.append({"system": self.rule[0], "code": self.rule[1]})
+        if codings:
+            issue["details"] = {"coding": codings}
         issue["diagnostics"] = self.diagnostics
         if self.expression:
             issue["expression"] = list(self.expression)

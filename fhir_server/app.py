@@ -22,7 +22,9 @@ from fhir_server.logs import RequestLog
 from fhir_server.operations.catalogue import operation_table
 from fhir_server.search.custom import Registry
 from fhir_server.settings import Settings
+from fhir_server.store.addresses import MONGODB, without_secrets
 from fhir_server.store.protocol import Extract, Store
+from fhir_server.subscriptions.worker import Worker
 from profiles.structure import StructuralValidator
 from terminology.local import LocalTerminology
 
@@ -34,7 +36,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def open_store(address: str, extract: Extract | None = None) -> Store:
-    """The store at `address`: `sqlite:///relative/file`, `sqlite:////absolute/file` or `memory:`.
+    """The store at `address`: `sqlite:///relative/file`, `sqlite:////absolute/file`, `mongodb://...` or `memory:`.
 
     `extract` gives the index entries of a resource by the parameters in force. Raises InvalidRequest for any other address.
     """
@@ -46,10 +48,26 @@ def open_store(address: str, extract: Extract | None = None) -> Store:
         from fhir_server.store.sqlite.store import SqliteStore
 
         return SqliteStore(Path(address.removeprefix("sqlite:///")), extract=extract)
-    raise InvalidRequest(f"The store {address!r} is not known; expected sqlite:///FILE or memory:.")
+    if address.startswith(MONGODB):
+        return _mongo_store(address, extract)
+    raise InvalidRequest(
+        f"The store {without_secrets(address)!r} is not known; expected sqlite:///FILE, mongodb://HOSTS/DATABASE or memory:."
+    )
 
 
-def compose(settings: Settings, store: Store | None = None) -> Services:
+def _mongo_store(address: str, extract: Extract | None) -> Store:
+    try:
+        from fhir_server.store.mongo.store import MongoStore
+    except ModuleNotFoundError as error:
+        raise InvalidRequest(
+            "A mongodb:// store needs the package pymongo: pip install 'osler[mongo]'."
+        ) from error
+    return MongoStore(address, extract=extract)
+
+
+def compose(
+    settings: Settings, store: Store | None = None, clock: Callable[[], int] = now_microseconds
+) -> Services:
     """The services of a server with these settings. The store is not opened yet."""
     registry = Registry(settings.default_timezone, local_bases(settings))
     if store is None:
@@ -62,7 +80,8 @@ def compose(settings: Settings, store: Store | None = None) -> Services:
         settings=settings,
         operations=operation_table(),
         jobs=JobRunner({REINDEX: index_again}),
-        started=now_microseconds(),
+        started=clock(),
+        clock=clock,
     )
 
 
@@ -81,6 +100,7 @@ class Application:
         self.dispatch = Dispatch(services, answer_error)
         tell = RequestLog(settings.log_format).tell if settings.log_level in ("debug", "info") else None
         self.door = FhirDoor(self.dispatch, settings, self.metrics, tell, PREFIX, actor_of)
+        self.worker = Worker(services)
         self._web: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,8 +125,10 @@ class Application:
         await publish_conformance(self.services)
         await request_missing(self.services)
         self.services.jobs.wake(self.services)
+        self.worker.start()
 
     async def close(self) -> None:
+        await self.worker.close()
         await self.services.jobs.close()
         await self.services.store.close()
 
@@ -135,9 +157,15 @@ def tune_interpreter() -> None:
 
 
 def create_app(
-    settings: Settings | None = None, store: Store | None = None, actor_of: ActorOf | None = None
+    settings: Settings | None = None,
+    store: Store | None = None,
+    actor_of: ActorOf | None = None,
+    clock: Callable[[], int] = now_microseconds,
 ) -> Application:
-    """The application for `settings` (by default from the OSLER_* variables); `actor_of` says who makes a request."""
+    """The application for `settings` (by default from the OSLER_* variables).
+
+    `actor_of` says who makes a request; `clock` gives microseconds since 1970 UTC, a `store` that is given has its own.
+    """
     settings = Settings() if settings is None else settings
     logging.captureWarnings(True)
-    return Application(settings, compose(settings, store), actor_of)
+    return Application(settings, compose(settings, store, clock), actor_of)

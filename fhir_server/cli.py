@@ -1,4 +1,4 @@
-"""The command line: `osler serve | load | export | backup | restore | check | reindex | demo | version`.
+"""The command line: `osler serve | load | export | backup | restore | check | reindex | migrate | cluster | demo | version`.
 
 Every option is also a setting `OSLER_*`; options win. Exit codes: 0 done, 1 done but something was refused or found
 wrong, 2 not done. An invariant to keep: nothing heavy is imported before a command needs it.
@@ -25,7 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Store = Annotated[str | None, typer.Option(help="sqlite:///FILE or memory: (default sqlite:///osler.db).")]
+cluster = typer.Typer(name="cluster", help="A MongoDB cluster with shards.", no_args_is_help=True)
+app.add_typer(cluster)
+
+Store = Annotated[
+    str | None,
+    typer.Option(help="sqlite:///FILE, mongodb://HOSTS/DATABASE or memory: (default sqlite:///osler.db)."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Types = Annotated[
     list[str] | None, typer.Option("--type", help="Only this resource type; may be given again.")
@@ -80,8 +86,9 @@ def serve(
         )
         from fhir_server import serving
         from fhir_server.console import welcome
+        from fhir_server.store.addresses import without_secrets
 
-        serving.serve(settings, lambda origin: welcome(origin, settings.store))
+        serving.serve(settings, lambda origin: welcome(origin, without_secrets(settings.store)))
 
 
 @app.command()
@@ -168,6 +175,29 @@ def reindex(store: Store = None, quiet: Quiet = False) -> None:
         from fhir_server import maintenance
 
         maintenance.reindex(_settings(store=store), quiet=quiet)
+
+
+@app.command()
+def migrate(
+    source: Annotated[str, typer.Option("--from", help="The store to copy: sqlite:///FILE or mongodb://...")],
+    target: Annotated[str, typer.Option("--to", help="A new store, or one left off half-way.")],
+    quiet: Quiet = False,
+) -> None:
+    """Copy all versions of a store into another, and prove that both hold the same."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        maintenance.migrate(_settings(store=source), target, quiet=quiet)
+
+
+@cluster.command()
+def plan(store: Store = None, types: Types = None) -> None:
+    """Print the commands for mongosh that spread the collections over the shards; nothing is done."""
+    with _refusals():
+        from fhir_server.console import say
+        from fhir_server.store.mongo.sharding import script
+
+        say("\n".join(script(_settings(store=store).store, types or [])))
 
 
 @app.command()

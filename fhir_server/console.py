@@ -124,6 +124,22 @@ def working(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         yield lambda reached: status.update(f"{what} {reached:,}")
 
 
+@contextmanager
+def counted(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar up to `total`, for a function that is told the number reached; nothing when not on a terminal."""
+    console = _errors()
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichBar
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda reached: bar.update(task, completed=reached)
+
+
 def loaded(tally: Tally) -> None:
     """The summary of a load, with the first refusals and their reasons."""
     say(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,7 @@ from profiles.validator import Validator
 from terminology.service import Terminology
 
 Resource = dict[str, Any]
+T = TypeVar("T")
 
 
 def now_microseconds() -> int:
@@ -92,7 +93,8 @@ class FhirResponse(Struct, frozen=True, gc=False):
     """An answer: a resource as JSON bytes or as a dict (one of the two, or neither), and what HTTP says about it.
 
     `version` and `updated` (microseconds) become ETag and Last-Modified; `location` is relative to the base;
-    `media_type` is set for content that is not FHIR (Binary in raw form).
+    `media_type` is set for content that is not FHIR (Binary in raw form); `stream` gives the content piece by piece,
+    for as long as the client listens.
     """
 
     status: int = 200
@@ -102,6 +104,7 @@ class FhirResponse(Struct, frozen=True, gc=False):
     updated: int | None = None
     location: str | None = None
     media_type: str | None = None
+    stream: AsyncIterator[bytes] | None = None
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -150,6 +153,23 @@ class Jobs(Protocol):
         """Leave off, so that the jobs go on where they were when the next server starts."""
 
 
+class Views:
+    """What a process keeps in memory of what is stored, each made when it is first asked for.
+
+    A view must say at any time what the store says, whoever has written it: it follows the change feed.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Callable[[], Any], Any] = {}
+
+    def of(self, make: Callable[[], T]) -> T:
+        """The view that `make` makes: the same one each time."""
+        if make not in self._made:
+            self._made[make] = make()
+        found: T = self._made[make]
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What interactions and operations stand on; composed in `fhir_server.app` alone.
@@ -169,6 +189,7 @@ class Services:
     started: int
     clock: Callable[[], int] = now_microseconds
     new_id: Callable[[], str] = field(default_factory=TimeOrderedIds)
+    views: Views = field(default_factory=Views)
 
     @property
     def parameters(self) -> Parameters:

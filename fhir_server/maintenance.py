@@ -1,4 +1,4 @@
-"""The commands that work on a store directly: load, export, demo, backup, restore, check, reindex.
+"""The commands that work on a store directly: load, export, demo, backup, restore, check, reindex, migrate.
 
 Each opens the store, does its work through the same services as the server, and closes the store.
 """
@@ -12,25 +12,27 @@ from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
 from itertools import count
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from fhir_r4.errors import InvalidRequest, NotSupported, Unavailable
-from fhir_server.app import compose
+from fhir_server.app import compose, open_store
 from fhir_server.bulk.export import export_files, export_stream
 from fhir_server.bulk.files import Item, find_sources, read_items, total_size
 from fhir_server.bulk.imports import Loader, Stopped, Tally
 from fhir_server.bulk.jobs import do_at_once
 from fhir_server.bulk.reindexing import index_again, reindex_job
 from fhir_server.bulk.units import Refusal
-from fhir_server.console import MOST_SHOWN, complain, counts, load_progress, loaded, say, working
+from fhir_server.console import MOST_SHOWN, complain, counted, counts, load_progress, loaded, say, working
 from fhir_server.context import FhirRequest, Resource, Services
 from fhir_server.http.errors import answer_error
 from fhir_server.interactions.dispatch import Dispatch
 from fhir_server.interactions.indexing import begin
 from fhir_server.resources.job import Job
 from fhir_server.settings import Settings
+from fhir_server.store.addresses import MONGODB, without_secrets
 from fhir_server.store.protocol import Extract
+from fhir_server.store.report import Report
 from profiles.ig import conformance_resources
 
 T = TypeVar("T")
@@ -133,9 +135,9 @@ def demo(
 
     tally = _with_store(settings, work)
     if tally is None:
-        say(f"{settings.store} has resources already; the demo hospital was not loaded.")
+        say(f"{without_secrets(settings.store)} has resources already; the demo hospital was not loaded.")
     else:
-        say(f"The demo hospital of {day.isoformat()} is in {settings.store}.")
+        say(f"The demo hospital of {day.isoformat()} is in {without_secrets(settings.store)}.")
         loaded(tally)
     return tally
 
@@ -240,16 +242,17 @@ def _set_aside(file: Path) -> Path:
 
 
 def check(settings: Settings, *, quiet: bool = False) -> int:
-    """Compare index, claims and history with the resources, and tell; the number of problems found."""
-    from fhir_server.resources.claims import claims_of
-    from fhir_server.store.sqlite.check import check as check_file
+    """Compare index, claims, history and what follows from resources with the resources, and tell; the number of problems found."""
+    from fhir_server.interactions.consistency import inconsistencies
 
-    file = _file_of(settings)
-    if not file.exists():
-        raise Unavailable(f"There is no store at {file}.")
-    extract = _extractor(settings, file)
     with working("checking", quiet=quiet) as progress:
-        report = check_file(file, extract, lambda r: claims_of(r, settings), progress)
+        if settings.store.startswith(MONGODB):
+            report = _check_database(settings, progress)
+        else:
+            report = _check_file(settings, progress)
+        if report.clean:
+            for told in _with_store(settings, inconsistencies):
+                report.add(told)
     for problem in report.problems[:MOST_SHOWN]:
         say(f"wrong: {problem}")
     if report.count > MOST_SHOWN:
@@ -259,6 +262,32 @@ def check(settings: Settings, *, quiet: bool = False) -> int:
         f"{report.claims:,} claims: {'all agree' if report.clean else f'{report.count:,} problems'}"
     )
     return report.count
+
+
+def _check_file(settings: Settings, progress: Callable[[int], None]) -> Report:
+    from fhir_server.resources.claims import claims_of
+    from fhir_server.resources.manners import MANNERS
+    from fhir_server.store.sqlite.check import check as check_file
+
+    file = _file_of(settings)
+    if not file.exists():
+        raise Unavailable(f"There is no store at {file}.")
+    extract = _extractor(settings, file)
+    return check_file(file, extract, lambda r: claims_of(r, settings), progress, MANNERS)
+
+
+def _check_database(settings: Settings, progress: Callable[[int], None]) -> Report:
+    from fhir_server.resources.claims import claims_of
+    from fhir_server.resources.manners import MANNERS
+    from fhir_server.store.mongo.store import MongoStore
+
+    async def work(services: Services) -> Report:
+        assert isinstance(services.store, MongoStore)
+        return await services.store.check(
+            services.extractor.extract, lambda r: claims_of(r, settings), progress, MANNERS
+        )
+
+    return _with_store(settings, work)
 
 
 def _extractor(settings: Settings, file: Path) -> Extract:
@@ -279,9 +308,10 @@ def _extractor(settings: Settings, file: Path) -> Extract:
 
 def reindex(settings: Settings, *, quiet: bool = False) -> None:
     """Make the index anew; the server may work meanwhile."""
-    file = _file_of(settings)
-    if not file.exists():
-        raise Unavailable(f"There is no store at {file}.")
+    if not settings.store.startswith(MONGODB):
+        file = _file_of(settings)
+        if not file.exists():
+            raise Unavailable(f"There is no store at {file}.")
 
     async def work(services: Services) -> Job:
         with working("indexing", quiet=quiet) as progress:
@@ -293,8 +323,46 @@ def reindex(settings: Settings, *, quiet: bool = False) -> None:
     say(f"{job.done:,} resources indexed, {job.changed:,} index entries changed")
 
 
+def migrate(settings: Settings, target: str, *, quiet: bool = False) -> None:
+    """Copy the store of the settings into the one at `target`. Raises InvalidRequest, Unavailable."""
+    from fhir_server.bulk.migration import Proof, Target
+    from fhir_server.bulk.migration import migrate as copy_all
+    from fhir_server.resources.claims import claims_of
+
+    for address in (settings.store, target):
+        if address == "memory:":
+            raise InvalidRequest("A store in memory ends with its process; migrate from and to others.")
+    if settings.store == target:
+        raise InvalidRequest("The stores to migrate from and to are the same.")
+    if settings.store.startswith("sqlite:///") and not _file_of(settings).exists():
+        raise Unavailable(f"There is no store at {_file_of(settings)}.")
+
+    async def work(services: Services) -> Proof:
+        recipient = cast(Target, open_store(target))
+        await recipient.open()
+        try:
+            last = await services.store.last_sequence()
+            with counted("migrating", last, quiet=quiet) as progress:
+                return await copy_all(
+                    services.store,
+                    recipient,
+                    services.extractor.extract,
+                    lambda resource: claims_of(resource, settings),
+                    progress,
+                )
+        finally:
+            await recipient.close()
+
+    proof = _with_store(settings, work)
+    counts(
+        f"{proof.versions:,} versions in {without_secrets(settings.store)} and in {without_secrets(target)}, all the same",
+        proof.resources,
+    )
+    say(f"sha256 {proof.sha256}")
+
+
 def _file_of(settings: Settings) -> Path:
     """The file of a SQLite store. Raises NotSupported for others."""
     if not settings.store.startswith("sqlite:///"):
-        raise NotSupported(f"This is done with sqlite:/// stores; found {settings.store}.")
+        raise NotSupported(f"This is done with sqlite:/// stores; found {without_secrets(settings.store)}.")
     return Path(settings.store.removeprefix("sqlite:///"))

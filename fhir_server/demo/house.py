@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fhir_server.demo.elements import (
+    SNOMED,
     TERMINOLOGY,
+    UCUM,
     Resource,
     coding,
     concept,
@@ -94,6 +96,9 @@ WARDS = (
     Ward(4, "paediatrics", "PEDU", (4, 2, 2, 1, 1)),
     Ward(5, "intensive-care", "ICU", (1, 1, 1, 1, 1, 1, 1, 1)),
 )
+WARD_RULES = "https://osler.health/fhir/StructureDefinition/ward-rules"
+CHILDREN = {"value": 18, "unit": "years", "system": UCUM, "code": "a"}
+MONITOR = coding(SNOMED, "706767009", "Patient data recorder")
 
 
 def organizations() -> Iterator[Resource]:
@@ -176,7 +181,8 @@ def _ward(ward: Ward, bed_status: Mapping[str, str]) -> Iterator[Resource]:
     owner = f"Organization/org-{ward.department}"
     title = f"Ward {ward.number}"
     name = f"{title}, {DEPARTMENTS[ward.department]}"
-    yield typed(_place(ward.id, name, ("wa", "Ward"), ward.role, "building-1", owner))
+    place = _place(ward.id, name, ("wa", "Ward"), ward.role, "building-1", owner)
+    yield typed({**place, "extension": [{"url": WARD_RULES, "extension": _rules(ward)}]})
     for room in range(1, len(ward.rooms) + 1):
         id = f"room-w{ward.number}-{room:02d}"
         yield typed(_place(id, f"{title}, room {room}", ("ro", "Room"), ward.role, ward.id, owner))
@@ -185,6 +191,16 @@ def _ward(ward: Ward, bed_status: Mapping[str, str]) -> Iterator[Resource]:
         status = coding(f"{TERMINOLOGY}v2-0116", code, BED_STATUS[code])
         bed = _place(bed_id, f"{title}, bed {bed_id[-2:]}", ("bd", "Bed"), ward.role, room_id, owner)
         yield typed({**bed, "operationalStatus": status})
+
+
+def _rules(ward: Ward) -> list[Resource]:
+    """Who may lie there: rooms of one gender, children by themselves, monitors in intensive care."""
+    if ward.department == "paediatrics":
+        return [{"url": "gender", "valueCode": "mixed"}, {"url": "maximum-age", "valueAge": CHILDREN}]
+    if ward.department == "intensive-care":
+        monitored = {"url": "equipment", "valueCodeableConcept": {"coding": [MONITOR]}}
+        return [{"url": "gender", "valueCode": "mixed"}, monitored]
+    return [{"url": "gender", "valueCode": "by-room"}]
 
 
 def services() -> Iterator[Resource]:

@@ -12,7 +12,11 @@ from fhir_server.demo.record import Record
 from fhir_server.demo.staff import Worker
 from fhir_server.demo.stays import Stay
 
-HOUSEKEEPING = {"text": "Housekeeping"}
+BED_TASKS = "https://osler.health/fhir/CodeSystem/bed-task"
+BED_TASK = {
+    "H": concept(BED_TASKS, "housekeeping", "Clean the bed"),
+    "K": concept(BED_TASKS, "decontamination", "Decontaminate the bed"),
+}
 
 
 def add_ward_care(record: Record, stay: Stay, encounter: Resource, doctor: Worker, nurse: Worker) -> None:
@@ -138,7 +142,7 @@ def housekeeping(bed_status: Mapping[str, str], now: datetime) -> Iterator[Resou
                 "status": "requested",
                 "intent": "order",
                 "priority": "urgent" if status == "K" else "routine",
-                "code": HOUSEKEEPING,
+                "code": BED_TASK[status],
                 "focus": reference(f"Location/{bed}"),
                 "authoredOn": instant(later(now, hours=-1)),
                 "lastModified": instant(later(now, hours=-1)),

@@ -21,6 +21,7 @@ from fhir_server.http.metrics import Metrics
 from fhir_server.http.negotiation import JSON, content_encoding, response_format
 from fhir_server.http.requests import Receive, Scope, header_map, read_request, request_id_of
 from fhir_server.http.responses import LEAST_COMPRESSED, Send, body_bytes, compress, header_list
+from fhir_server.http.streaming import EVENT_STREAM, stream_answer
 from fhir_server.settings import Settings
 
 Dispatch = Callable[[FhirRequest], Awaitable[FhirResponse]]
@@ -82,6 +83,9 @@ class FhirDoor:
             except FhirError:  # what the client sent is quoted, and XML cannot hold it
                 format = JSON
                 body = body_bytes(response, format, pretty)
+        if response.stream is not None and scope["method"] == "GET":
+            await stream_answer(scope, receive, send, response, request_id)
+            return
         await self._answer(scope, send, request, response, body, format, request_id)
         seconds = time.perf_counter() - started
         self.metrics.observe(scope["method"], response.status, seconds)
@@ -119,13 +123,19 @@ class FhirDoor:
 def presentation(request: FhirRequest) -> tuple[str, bool]:
     """The format to answer in and whether it is indented. Raises NotAcceptable or InvalidParameter."""
     wanted, pretty = None, False
+    accept = request.headers.get("accept", "*/*")
+    if request.path and request.path[-1].startswith("$") and any(m in accept for m in OF_OPERATIONS):
+        return JSON, pretty
     for name, value in request.query:
         if name == "_format":
             wanted = value
         elif name == "_pretty":
             pretty = value.lower() == "true"
-    return response_format(request.headers.get("accept", "*/*"), wanted), pretty
+    return response_format(accept, wanted), pretty
 
+
+# what operations answer in besides FHIR; their errors are JSON
+OF_OPERATIONS = (EVENT_STREAM, "text/calendar", "application/fhir+ndjson", "application/ndjson")
 
 _KNOWN_SEGMENT = re.compile(r"[$_][a-zA-Z-]{1,40}|metadata")
 

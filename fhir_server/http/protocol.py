@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fhir_server.http.streaming import STREAMS
+
 MOST_HELD = 64 * 1024
 
 
@@ -55,3 +57,10 @@ class GatheringProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, Gathering(transport, asyncio.get_running_loop())))
+
+    def shutdown(self) -> None:
+        """Begin to stop: what is being answered is finished, what streams is ended, because it has no end."""
+        if self.cycle is not None and STREAMS in self.cycle.scope:
+            self.transport.close()
+        else:
+            super().shutdown()

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from fhir_r4.errors import Conflict, InvalidResource, Issue
 from fhir_r4.jsonio import decode_object, encode
 from fhir_server.context import Resource, Services
+from fhir_server.interactions.governing import govern, governed
 from fhir_server.interactions.indexing import SEARCH_PARAMETER, follow, newest
 from fhir_server.interactions.integrity import integrity_problems
+from fhir_server.interactions.retrying import retrying
 from fhir_server.resources.claims import claims_of
 from fhir_server.resources.rules import check_rules
 from fhir_server.search.custom import InForce
@@ -84,38 +86,74 @@ async def commit(
     ops: Sequence[WriteOp],
     preconditions: Sequence[Precondition] = (),
     resources: Sequence[Resource] = (),
+    *,
+    rehearse: bool = False,
 ) -> tuple[tuple[Stored, ...], list[Issue]]:
-    """Write `ops` in one store transaction; also what referential integrity has to say as warnings.
+    """Write `ops` in one store transaction; also what referential integrity and the manners have to say as warnings.
 
     `resources` are the JSON forms behind the ops, looked at when referential integrity is on. Raises Conflict when a
     claim is taken, BrokenReference when integrity is enforced, and lets `Stale` of the store pass to the caller, who
-    knows whether to try again or to answer 412.
+    knows whether to try again or to answer 412. With `rehearse` nothing is written: the versions are what would be.
     """
     warnings: list[Issue] = []
     if services.settings.integrity != "off":
         warnings, more = await integrity_problems(services, ops, resources)
         preconditions = (*preconditions, *more)
-    try:
-        versions = await _transact(services, ops, preconditions)
-    except ClaimRefused as refused:
-        raise _conflict(refused, ops[refused.op]) from refused
+    if governed(ops):
+        versions, told = await _judge_and_write(services, ops, preconditions, rehearse)
+        versions = versions[: len(ops)]
+        warnings += told
+    else:
+        versions = await _write(services, ops, preconditions, rehearse)
     if any(op.type == SEARCH_PARAMETER for op in ops):
         await follow(services)
     return versions, warnings
 
 
+async def _judge_and_write(
+    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool
+) -> tuple[tuple[Stored, ...], tuple[Issue, ...]]:
+    """Write what the manners of the types make of the writes, with their warnings; judged anew when others overtake it.
+
+    Raises Stale when one of the `preconditions` does not hold, Conflict when it is overtaken time and again.
+    """
+
+    async def attempt() -> tuple[tuple[Stored, ...], tuple[Issue, ...]] | Stale:
+        judged, found, warnings = await govern(services, ops, prepare)
+        try:
+            return await _write(services, judged, (*preconditions, *found), rehearse), warnings
+        except Stale as stale:
+            if stale.precondition in preconditions:
+                return stale
+            raise
+
+    written = await retrying(attempt)
+    if isinstance(written, Stale):
+        raise written
+    return written
+
+
+async def _write(
+    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool
+) -> tuple[Stored, ...]:
+    try:
+        return await _transact(services, ops, preconditions, rehearse)
+    except ClaimRefused as refused:
+        raise _conflict(refused, ops[refused.op]) from refused
+
+
 async def _transact(
-    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition]
+    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool
 ) -> tuple[Stored, ...]:
     """Write with the entries of the search parameters that are in force when it is committed."""
     if all(op.body is None for op in ops):
-        return await services.store.transact(ops, preconditions)
+        return await services.store.transact(ops, preconditions, rehearse)
     in_force = services.registry.current
     while True:
         ops = [_indexed_by(in_force, op) for op in ops]
         condition = newest(in_force)
         try:
-            return await services.store.transact(ops, (condition, *preconditions))
+            return await services.store.transact(ops, (condition, *preconditions), rehearse)
         except Stale as stale:
             if stale.precondition != condition:
                 raise

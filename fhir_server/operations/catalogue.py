@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fhir_server.context import Operation
+from fhir_server.operations.beds.table import BED_OPERATIONS
 from fhir_server.operations.everything import everything
 from fhir_server.operations.reindex import reindex
+from fhir_server.operations.scheduling.availability import AVAILABILITY_OPERATIONS
+from fhir_server.operations.scheduling.table import APPOINTMENT_OPERATIONS
 from fhir_server.operations.search_parameters import status
 from fhir_server.operations.terminology import expand, lookup, subsumes, validate_code
 from fhir_server.operations.validate import validate
@@ -56,6 +59,9 @@ OPERATIONS: tuple[Operation, ...] = (
         instance=True,
         types=("SearchParameter",),
     ),
+    *APPOINTMENT_OPERATIONS,
+    *BED_OPERATIONS,
+    *AVAILABILITY_OPERATIONS,
 )
 
 

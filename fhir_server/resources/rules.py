@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fhir_server.context import Services
+from fhir_server.resources.scheduling.stating import STATING, check_stated_rules
 from fhir_server.resources.search_parameter import check_search_parameter
 
 Rule = Callable[[Mapping[str, Any], Services], None]
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {"SearchParameter": (check_search_parameter,)}
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "SearchParameter": (check_search_parameter,),
+    **dict.fromkeys(STATING, (check_stated_rules,)),
+}
 
 
 def check_rules(resource: Mapping[str, Any], services: Services) -> None:

@@ -209,11 +209,9 @@ def distance(latitude: float, longitude: float, to_latitude: float, to_longitude
     north, to_north = math.radians(latitude), math.radians(to_latitude)
     across = math.sin((to_north - north) / 2) ** 2
     along = math.sin(math.radians(to_longitude - longitude) / 2) ** 2
-    return (
-        2
-        * EARTH_RADIUS
-        * math.asin(min(1.0, math.sqrt(across + math.cos(north) * math.cos(to_north) * along)))
-    )
+    # rounding leaves [0, 1] by a little, beyond the poles and between antipodes
+    share = min(1.0, max(0.0, across + math.cos(north) * math.cos(to_north) * along))
+    return 2 * EARTH_RADIUS * math.asin(math.sqrt(share))
 
 
 def all_kinds(entries: Entries) -> tuple[Sequence[tuple[Any, ...]], ...]:

@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import cmp_to_key, partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from fhir_server.search.match import Candidate
 from fhir_server.search.order import position, position_order
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import Expression, SearchQuery
+from fhir_server.store.feed import watch_by_asking
 from fhir_server.store.held import Held, Key, View, included_with
 from fhir_server.store.protocol import ClaimRefused, Extract, Stale
 from fhir_server.store.records import (
@@ -41,6 +43,8 @@ from fhir_server.store.records import (
 
 # which way a cursor goes from the row that it names
 AFTER, BEFORE = "after", "before"
+# the interval of a claim without one
+ALWAYS = (-(2**80), 2**80)
 
 
 def _now() -> int:
@@ -64,6 +68,7 @@ class MemoryStore:
         self._claimed: dict[Key, frozenset[str]] = {}
         self._updated = 0
         self._fingerprints: Mapping[str, str] = {}
+        self._feeds: dict[str, tuple[str, float, int]] = {}
 
     async def open(self) -> None:
         """Nothing to prepare."""
@@ -77,13 +82,16 @@ class MemoryStore:
     # Writing
 
     async def transact(
-        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = (), rehearse: bool = False
     ) -> tuple[Stored, ...]:
         with self._lock:
             for precondition in preconditions:
                 self._check(precondition)
             now = self._clock() // 1000 * 1000
-            self._claim(ops, now)
+            replacing = self._judge_claims(ops, now)
+            if rehearse:
+                return tuple(self._version(op, max(now, self._updated), 0) for op in ops)
+            self._replace_claims(*replacing)
             self._updated = max(now, self._updated)
             return tuple(self._write(op) for op in ops)
 
@@ -102,41 +110,40 @@ class MemoryStore:
             if set(ids) != set(precondition.ids):
                 raise Stale(precondition, ids)
 
-    def _write(self, op: WriteOp) -> Stored:
-        key = op.type, op.id
-        resource = self._held.resources.get(key)
+    def _version(self, op: WriteOp, updated: int, sequence: int) -> Stored:
+        """The version that a write makes; version 0 when there is nothing to delete."""
+        resource = self._held.resources.get((op.type, op.id))
         exists = resource is not None and resource.candidate is not None
         if op.body is None and not exists:
-            return Stored(op.type, op.id, 0, 0, self._updated, op.method, b"")
-        sequence = len(self._log) + 1
-        if resource is None:
-            resource = self._held.create(key)
-        version = len(resource.versions) + 1
+            return Stored(op.type, op.id, 0, 0, updated, op.method, b"")
+        version = 1 if resource is None else len(resource.versions) + 1
         body = b""
+        if op.body is not None:
+            meta = f'"versionId":"{version}","lastUpdated":"{format_instant(updated)}"'
+            body = op.body.before + meta.encode() + op.body.after
+        created = not exists and op.body is not None
+        return Stored(op.type, op.id, version, sequence, updated, op.method, body, created=created)
+
+    def _write(self, op: WriteOp) -> Stored:
+        key = op.type, op.id
+        stored = self._version(op, self._updated, len(self._log) + 1)
+        if stored.version == 0:
+            return stored
+        resource = self._held.resources.get(key) or self._held.create(key)
         candidate = None
         if op.body is not None:
-            meta = f'"versionId":"{version}","lastUpdated":"{format_instant(self._updated)}"'
-            body = op.body.before + meta.encode() + op.body.after
-            texts = partial(_texts, body)
+            texts = partial(_texts, stored.body)
             candidate = Candidate(op.type, op.id, self._updated, resource.created, op.entries, texts)
-        stored = Stored(
-            op.type,
-            op.id,
-            version,
-            sequence,
-            self._updated,
-            op.method,
-            body,
-            created=not exists and op.body is not None,
-        )
         self._log.append(stored)
         self._held.put(key, stored, candidate)
         return stored
 
     # Claims
 
-    def _claim(self, ops: Sequence[WriteOp], now: int) -> None:
-        """Replace the claims of what is written, or raise ClaimRefused and leave everything as it was."""
+    def _judge_claims(
+        self, ops: Sequence[WriteOp], now: int
+    ) -> tuple[dict[str, dict[Key, tuple[Claim, ...]]], dict[Key, tuple[Claim, ...]]]:
+        """What the claims touched would be by key, and those of each resource written. Raises ClaimRefused."""
         last = {(op.type, op.id): position for position, op in enumerate(ops)}
         written = {
             key: ops[position].claims if ops[position].body is not None else ()
@@ -152,8 +159,21 @@ class MemoryStore:
             for claim in claims:
                 staged[claim.key][key] = (*staged[claim.key].get(key, ()), claim)
         for key, position_ in sorted(last.items(), key=lambda item: item[1]):
+            before = self._held_before(key, now)
             for claim in _live_claims(written[key], now):
-                _require_room(claim, key, position_, staged[claim.key], now)
+                if not _kept(claim, before):
+                    _require_room(claim, key, position_, staged[claim.key], now)
+        return staged, written
+
+    def _held_before(self, key: Key, now: int) -> list[Claim]:
+        """The live claims of a resource as it is, in order of their extent."""
+        names = self._claimed.get(key, ())
+        held = [claim for name in names for claim in self._claims.get(name, {}).get(key, ())]
+        return sorted(_live_claims(held, now), key=_extent)
+
+    def _replace_claims(
+        self, staged: dict[str, dict[Key, tuple[Claim, ...]]], written: dict[Key, tuple[Claim, ...]]
+    ) -> None:
         for name, held in staged.items():
             if held:
                 self._claims[name] = held
@@ -206,7 +226,43 @@ class MemoryStore:
         for stored in found:
             yield stored
 
+    def watch(self, after: int = 0) -> AsyncGenerator[Stored, None]:
+        return watch_by_asking(self, after)
+
+    async def take_feed(self, name: str, owner: str, seconds: float) -> int | None:
+        with self._lock:
+            held_by, until, cursor = self._feeds.get(name, (owner, 0.0, 0))
+            if held_by != owner and until > time.monotonic():
+                return None
+            self._feeds[name] = (owner, time.monotonic() + seconds, cursor)
+            return cursor
+
+    async def keep_feed(self, name: str, owner: str, cursor: int, seconds: float) -> bool:
+        with self._lock:
+            if self._feeds.get(name, ("",))[0] != owner:
+                return False
+            self._feeds[name] = (owner, time.monotonic() + seconds, cursor)
+            return True
+
     # Searching
+
+    async def claims(
+        self, keys: Collection[str], interval: tuple[int, int], without: Collection[Key] = ()
+    ) -> dict[str, list[tuple[Decimal, int, int]]]:
+        now = self._clock() // 1000 * 1000
+        low, high = max(interval[0], now), interval[1]
+        found: dict[str, list[tuple[Decimal, int, int]]] = {}
+        with self._lock:
+            for key in keys:
+                live = (
+                    claim
+                    for holder, claims in self._claims.get(key, {}).items()
+                    if holder not in without
+                    for claim in _live_claims(claims, now)
+                )
+                spans = [(claim.units, *(claim.interval or (low, high))) for claim in live]
+                found[key] = [(units, a, b) for units, a, b in spans if a < high and b > low]
+        return found
 
     async def search(self, query: SearchQuery) -> Page:
         with self._lock:
@@ -312,6 +368,21 @@ def _live_claims(claims: Iterable[Claim], now: int) -> tuple[Claim, ...]:
         if (claim.expires is None or claim.expires > now)
         and (claim.interval is None or claim.interval[1] > now)
     )
+
+
+def _extent(claim: Claim) -> tuple[int, int, Decimal]:
+    return *(ALWAYS if claim.interval is None else claim.interval), claim.units
+
+
+def _kept(claim: Claim, before: list[Claim]) -> bool:
+    """Whether the resource held as much already; what is kept so is taken out of `before`."""
+    low, high, units = _extent(claim)
+    for held in before:
+        held_low, held_high, held_units = _extent(held)
+        if held.key == claim.key and held_low <= low and high <= held_high and units <= held_units:
+            before.remove(held)
+            return True
+    return False
 
 
 def _require_room(claim: Claim, key: Key, op: int, held: dict[Key, tuple[Claim, ...]], now: int) -> None:

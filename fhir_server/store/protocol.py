@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.records import (
+    Copied,
     Explanation,
     HistoryPage,
     HistoryQuery,
@@ -48,6 +50,24 @@ class ClaimRefused(Exception):
         self.holders = holders
 
 
+class OutOfStep(Exception):
+    """A version to be copied does not follow the newest one of the store; nothing was written."""
+
+    def __init__(self, newest: int, given: int) -> None:
+        super().__init__(f"The store's newest version is {newest}; {given} does not follow it.")
+
+
+class Recipient(Protocol):
+    """A store that another can be copied into."""
+
+    async def copy(self, versions: Sequence[Copied]) -> None:
+        """Keep the next versions of another store, in order, with their sequences, times and bytes; all or none.
+
+        Claims are not judged: they were when the versions were written. Raises OutOfStep when the first does not follow
+        the newest version here, Unavailable.
+        """
+
+
 class Store(Protocol):
     async def open(self) -> None:
         """Make the store ready: migrate its schema, load what it keeps in memory. Raises Unavailable."""
@@ -56,9 +76,12 @@ class Store(Protocol):
         """Finish what was accepted, then let go of files and connections."""
 
     async def transact(
-        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = (), rehearse: bool = False
     ) -> tuple[Stored, ...]:
         """Write all `ops` or none; returns when they are durable, in the order of `ops`.
+
+        With `rehearse` everything is judged as for a write, and nothing is written: the result is what would be, with
+        sequence 0.
 
         A delete of what does not exist is not written and not in the result's place: it yields a Stored with version 0.
         Raises Stale, ClaimRefused, or Unavailable (nothing written).
@@ -79,8 +102,34 @@ class Store(Protocol):
 
     async def history(self, query: HistoryQuery) -> HistoryPage: ...
 
+    async def claims(
+        self,
+        keys: Collection[str],
+        interval: tuple[int, int],
+        without: Collection[tuple[str, str]] = (),
+    ) -> dict[str, list[tuple[Decimal, int, int]]]:
+        """What the live claims on each of `keys` hold within `interval`: (units, low, high), in no order.
+
+        Claims for always hold all of the interval, from now on; those of the resources `without` are left out.
+        """
+
     def changes(self, after: int = 0, limit: int | None = None) -> AsyncIterator[Stored]:
         """Committed versions with a sequence above `after`, in order; ends when there are no more."""
+
+    def watch(self, after: int = 0) -> AsyncGenerator[Stored, None]:
+        """Committed versions with a sequence above `after`, in order, and then those that come, whoever writes them.
+
+        Never ends; close it when done. Raises Unavailable.
+        """
+
+    async def take_feed(self, name: str, owner: str, seconds: float) -> int | None:
+        """Take or renew the lease of a consumer of the feed: its cursor, or None while another owner holds the lease.
+
+        A lease ends `seconds` after it was taken or renewed, by the clock of the store.
+        """
+
+    async def keep_feed(self, name: str, owner: str, cursor: int, seconds: float) -> bool:
+        """Move a consumer's cursor and renew its lease; False, and nothing moved, when `owner` does not hold it any more."""
 
     async def last_sequence(self, type: str | None = None) -> int:
         """The sequence of the newest version, of all or of a type; 0 when there is none. Cheap enough for every search."""

@@ -29,7 +29,8 @@ class Body(Struct, frozen=True, gc=False):
 class Claim:
     """What a resource holds of something scarce (ARCHITECTURE.md, Claims).
 
-    At no instant may the units of live claims on `key` exceed `capacity`. `interval` is [low, high) in microseconds since
+    At no instant may the units of live claims on `key` exceed `capacity` by a claim that is new: one that lies within a live
+    claim that the same resource held just before, in interval and units, is kept whatever the capacity. `interval` is [low, high) in microseconds since
     1970 UTC, None for always; a claim whose `expires` (microseconds) is not after the time of the writing transaction,
     or whose interval has ended by then, is not live.
     """
@@ -109,6 +110,19 @@ class Stored(Struct, frozen=True, gc=False):
     @property
     def deleted(self) -> bool:
         return self.method == "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A version of another store, to be kept as it is.
+
+    `entries` and `claims` are those of the version if it is to be found by them; `entries` None for one that another in the
+    same stretch follows.
+    """
+
+    stored: Stored
+    entries: Entries | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

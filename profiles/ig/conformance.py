@@ -37,6 +37,11 @@ def _own_definitions() -> tuple[dict[str, Any], ...]:
     return load_definitions(DEFINITIONS)
 
 
+def own_operation_definitions() -> tuple[dict[str, Any], ...]:
+    """The OperationDefinitions of Osler itself."""
+    return tuple(r for r in _own_definitions() if r["resourceType"] == "OperationDefinition")
+
+
 def conformance_resources(operations: Iterable[str] = ()) -> tuple[dict[str, Any], ...]:
     """The conformance resources of a server that carries out `operations` (canonical addresses of OperationDefinitions).
 

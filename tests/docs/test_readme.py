@@ -50,15 +50,16 @@ def request_of(line: str) -> httpx.Request:
     )
 
 
-def is_patient_or_stay(resource: dict[str, Any]) -> bool:
+def is_of_the_house(resource: dict[str, Any]) -> bool:
+    """Whether it is a place, a patient or a stay that goes on."""
     kind = resource["resourceType"]
-    return kind == "Patient" or (kind == "Encounter" and resource["status"] == "in-progress")
+    return kind in ("Location", "Patient") or (kind == "Encounter" and resource["status"] == "in-progress")
 
 
 def hospital_around(patient: str) -> dict[str, Any]:
-    """A transaction with all patients and stays of the demo hospital, and all that speaks of one patient."""
+    """A transaction with all places, patients and stays of the demo hospital, and all that speaks of one patient."""
     entries = [entry for bundle in generate() for entry in bundle["entry"]]
-    wanted = [e for e in entries if patient in str(e) or is_patient_or_stay(e["resource"])]
+    wanted = [e for e in entries if patient in str(e) or is_of_the_house(e["resource"])]
     return {"resourceType": "Bundle", "type": "transaction", "entry": wanted}
 
 

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import mongod
 from tests.scenarios.servers import Server, serving
 from tests.scenarios.writers import HEADERS
 
 QUIET = {"OSLER_LOG_LEVEL": "warning"}
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(
+    scope="module",
+    params=[("sqlite", 1), ("sqlite", 2), ("mongo", 4)],
+    ids=["one process", "two processes", "four processes on MongoDB"],
+)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one process, and one with two on the same file; kept for the tests of a module."""
-    file = tmp_path_factory.mktemp("store") / "osler.db"
-    with serving(f"sqlite:///{file}", workers=request.param, variables=QUIET) as running:
+    """A server with one process, with two on the same file, and with four on MongoDB; kept for the tests of a module."""
+    kind, workers = request.param
+    if kind == "mongo":
+        name = f"osler-test-{uuid.uuid4().hex[:12]}"
+        address = mongod.with_database(request.getfixturevalue("mongodb"), name)
+    else:
+        address = f"sqlite:///{tmp_path_factory.mktemp('store') / 'osler.db'}"
+    with serving(address, workers=workers, variables=QUIET) as running:
         yield running
+    if kind == "mongo":
+        with mongod.client(address) as client:
+            client.drop_database(name)
 
 
 @pytest.fixture

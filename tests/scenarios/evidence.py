@@ -121,6 +121,8 @@ def faults(write: Write, history: History) -> Iterator[str]:
             assert resource is not None
             if content(resource) != content(write.sent[mark]):
                 yield f"{version} has other content than was sent as {mark}"
+    if write.refused and count:
+        yield f"a {write.kind} was answered 503 and is written all the same: {stored}"
     yield from lost(write, history)
     if write.kind == "transaction" and count:
         yield from torn_references(write, history)

@@ -30,13 +30,15 @@ def mark_of(resource: Resource) -> str | None:
 class Write:
     """One request. `sent` are its resources by mark; `acknowledged` what the server said it wrote, None until it answered.
 
-    `key` is the identifier value that a conditional create was about.
+    `key` is the identifier value that a conditional create was about; `refused` says that the answer was 503, which promises
+    that nothing was written.
     """
 
     kind: str
     sent: dict[str, Resource]
     key: str | None = None
     acknowledged: list[Version] | None = None
+    refused: bool = False
 
 
 @dataclass(slots=True)

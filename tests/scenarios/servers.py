@@ -47,11 +47,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **(extra or {})}
 
 
-def osler(*arguments: str, timeout: float = 120) -> Finished:
+def osler(*arguments: str, timeout: float = 120, variables: Mapping[str, str] | None = None) -> Finished:
     """Run `osler` with `arguments` to its end."""
     done = subprocess.run(
         [*OSLER, *arguments],
-        env=environment(),
+        env=environment(variables),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

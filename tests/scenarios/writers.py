@@ -17,16 +17,27 @@ WORDS = ["ward", "bed", "order", "result", "charge", "dose", "visit", "stay", "c
 
 
 class Writer:
-    """One client with one request in flight. Its choices come from `seed`; resources `shared-N` are written by all."""
+    """One client with one request in flight. Its choices come from `seed`; resources `shared-N` are written by all.
 
-    def __init__(self, client: httpx.AsyncClient, journal: Journal, seed: str) -> None:
+    `may_be_down`: a 503 is an answer that the server may give.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, journal: Journal, seed: str, *, may_be_down: bool = False
+    ) -> None:
         self._client = client
         self._journal = journal
+        self._may_be_down = may_be_down
         self._random = random.Random(seed)
         self._own: list[str] = []
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let `run` return when its request was answered."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Write until the connection breaks."""
+        """Write until the connection breaks or it is told to stop."""
         kinds: list[Callable[[], Awaitable[None]]] = [
             self._create,
             self._create,
@@ -37,7 +48,7 @@ class Writer:
             self._conditional_create,
         ]
         try:
-            while True:
+            while not self._stopping:
                 await self._random.choice(kinds)()
         except httpx.TransportError:
             return
@@ -66,7 +77,9 @@ class Writer:
         """Whether the answer is an acknowledgement; notes it when it is neither that nor a refusal for others' sake."""
         if response.status_code in expected:
             return True
-        if response.status_code != 409:
+        if response.status_code == 503 and self._may_be_down:
+            write.refused = True
+        elif response.status_code != 409:
             text = f"{write.kind} was answered {response.status_code}: {response.text[:300]}"
             self._journal.unexpected.append(text)
         return False

@@ -5,11 +5,12 @@ from dataclasses import replace
 from functools import cmp_to_key
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fhir_server.search.entries import Entries
 from fhir_server.search.match import (
+    EARTH_RADIUS,
     Candidate,
     NoLookup,
     compare_date,
@@ -233,6 +234,18 @@ def test_distances_are_those_on_a_sphere(point, other, metres):
     assert holds(Near("x", *point, found), one)
     assert not holds(Near("x", *point, found - 1), one)
     assert not holds(Near("y", *point, found), one)
+
+
+@given(
+    st.floats(-400, 400, allow_nan=False),
+    st.floats(-400, 400, allow_nan=False),
+    st.floats(-400, 400, allow_nan=False),
+    st.floats(-400, 400, allow_nan=False),
+)
+@example(129.0, 0.0, 51.0, 180.0)
+@settings(max_examples=200)
+def test_a_distance_is_from_nothing_to_half_around_wherever_the_points_are_stated(a, b, c, d):
+    assert 0.0 <= distance(a, b, c, d) <= math.pi * EARTH_RADIUS
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.protocol import Store
 from fhir_server.store.sqlite.store import SqliteStore
 from tests.store.making import Clock, Written
@@ -31,16 +32,27 @@ async def sqlite(path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture
+async def mongo(mongo_address: str, clock: Clock) -> AsyncIterator[MongoStore]:
+    store = MongoStore(mongo_address, clock)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["sqlite", "memory", "mongo"])
 async def store(request: pytest.FixtureRequest, path: Path, clock: Clock) -> AsyncIterator[Store]:
     made: Store = MemoryStore(clock)
-    if request.param == "sqlite":
+    if request.param != "memory":
         entries = Written()
-        made = SqliteStore(path, clock, readers=1, extract=entries)
+        if request.param == "sqlite":
+            made = SqliteStore(path, clock, readers=1, extract=entries)
+        else:
+            made = MongoStore(request.getfixturevalue("mongo_address"), clock, extract=entries)
         transact = made.transact
 
-        async def transact_and_keep(ops, preconditions=()):
-            written = await transact(ops, preconditions)
+        async def transact_and_keep(ops, preconditions=(), rehearse=False):
+            written = await transact(ops, preconditions, rehearse)
             entries.keep(ops, written)
             return written
 

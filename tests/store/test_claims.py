@@ -77,6 +77,27 @@ async def test_what_counts_is_the_most_that_is_held_at_one_instant(store):
     )
 
 
+async def test_what_is_held_is_kept_when_others_were_let_in_beside_it(store):
+    await store.transact([put("1", claims=(at(1, 3),))])
+    await store.transact([put("2", claims=(at(2, 4, capacity=Decimal(2)),))])
+    await store.transact([put("1", claims=(at(1, 3),))])
+    await store.transact([put("2", claims=(at(2, 3),))])
+    with pytest.raises(ClaimRefused):
+        await store.transact([put("1", claims=(at(1, 4),))])
+    with pytest.raises(ClaimRefused):
+        await store.transact([put("1", claims=(at(1, 3, units=Decimal(2)),))])
+    with pytest.raises(ClaimRefused):
+        await store.transact([put("1", claims=(at(1, 3), at(2, 3)))])
+
+
+async def test_what_has_expired_is_not_kept(store, clock):
+    await store.transact([put("1", claims=(at(1, 3, expires=START + 1_000),))])
+    clock.now += 1_000
+    await store.transact([put("2", claims=(at(1, 3),))])
+    with pytest.raises(ClaimRefused):
+        await store.transact([put("1", claims=(at(1, 3),))])
+
+
 async def test_units_are_exact(store):
     tenth = Claim("lot", Decimal("0.1"), Decimal("0.3"))
     await store.transact([put(id, claims=(tenth,)) for id in "123"])

@@ -130,6 +130,11 @@ def prescription(n):
 async def filled(path):
     store = SqliteStore(path, Clock(), readers=1)
     await store.open()
+    await fill(store)
+    return store
+
+
+async def fill(store):
     await store.transact(
         [resource("Organization", f"o{n}", tokens=[("name", "", f"ward {n}")]) for n in range(10)]
     )
@@ -141,7 +146,6 @@ async def filled(path):
         for n in range(first, first + 200):
             ops += [patient(n), encounter(n, 0), *(observation(n, k) for k in range(3))]
         await store.transact(ops)
-    return store
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from fhir_server.search.tree import SearchQuery
 from fhir_server.store.protocol import ClaimRefused, Stale
 from fhir_server.store.records import Claim, MatchesAre, VersionIs
@@ -77,16 +79,18 @@ def test_loops_in_several_threads_share_a_store(path):
     asyncio.run(store.close())
 
 
-def test_processes_share_a_file(path):
-    command = [sys.executable, "-m", "tests.store.writing_process", "race", str(path)]
+@pytest.mark.parametrize("kind", ["sqlite", "mongo"])
+def test_of_64_claims_and_64_conditional_creates_by_4_processes_one_is_granted(kind, path, request):
+    address = f"sqlite:///{path}" if kind == "sqlite" else request.getfixturevalue("mongo_address")
+    command = [sys.executable, "-m", "tests.store.writing_process", "race", address]
     processes = [
         subprocess.Popen(
             [*command, f"p{n}"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for n in range(3)
+        for n in range(4)
     ]
     try:
-        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from fhir_server.app import open_store
 from fhir_server.store.protocol import ClaimRefused, Stale
 from fhir_server.store.records import Claim, MatchesAre
 from fhir_server.store.sqlite.store import SqliteStore
@@ -30,9 +31,9 @@ async def write_without_end(path: Path, name: str) -> None:
     await asyncio.gather(*(caller(number) for number in range(6)))
 
 
-async def race(path: Path, name: str, attempts: int) -> None:
+async def race(address: str, name: str, attempts: int) -> None:
     """Claims on one key and conditional creates; says how many succeeded."""
-    store = SqliteStore(path)
+    store = open_store(address)
     await store.open()
     say("ready")
     sys.stdin.readline()
@@ -58,5 +59,5 @@ async def race(path: Path, name: str, attempts: int) -> None:
 
 
 if __name__ == "__main__":
-    what, where, who = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    asyncio.run(write_without_end(where, who) if what == "write" else race(where, who, 25))
+    what, where, who = sys.argv[1:4]
+    asyncio.run(write_without_end(Path(where), who) if what == "write" else race(where, who, 16))

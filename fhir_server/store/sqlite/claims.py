@@ -1,20 +1,25 @@
 """Claims in the file: replacing those of a resource and judging those of a transaction (ARCHITECTURE.md, Claims).
 
 An invariant to keep: at no instant do the units of live claims on a key exceed the capacity that a claim written now
-states; the transaction's own replacements count before it is judged.
+states, unless the resource held as much before; the transaction's own replacements count before it is judged.
 """
 
 from __future__ import annotations
 
 import decimal
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import repeat
 from typing import Any
+
+import msgspec
 
 from fhir_server.store.protocol import ClaimRefused
 from fhir_server.store.records import Claim
+from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import Statement
 
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
@@ -22,8 +27,25 @@ _ALWAYS = (-(2**80), 2**80)
 
 _HELD = """
 SELECT c.rid, r.id, n.text, c.units, c.lo, c.hi FROM claim c JOIN resource r ON r.rid=c.rid JOIN name n ON n.nid=r.type
-WHERE c.key=? AND (c.expires IS NULL OR c.expires>?) AND (c.hi IS NULL OR c.hi>?)
+WHERE c.key=?1 AND c.hi>?2 AND (c.expires IS NULL OR c.expires>?2)
+UNION ALL
+SELECT c.rid, r.id, n.text, c.units, c.lo, c.hi FROM claim c JOIN resource r ON r.rid=c.rid JOIN name n ON n.nid=r.type
+WHERE c.key=?1 AND c.hi IS NULL AND (c.expires IS NULL OR c.expires>?2)
 """
+# one walk along the index; the numbers come as one text, because a row for each costs more than all the rest
+_LIVE = """
+SELECT min(units), max(units), group_concat(lo), group_concat(hi) FROM claim
+WHERE key=?1 AND hi>?2 AND lo<?3 AND (expires IS NULL OR expires>?4)
+"""
+_LIVE_ROWS = """
+SELECT units, lo, hi FROM claim
+WHERE key=?1 AND hi>?2 AND lo<?3 AND (expires IS NULL OR expires>?4) AND rid NOT IN (SELECT value FROM json_each(?5))
+"""
+_ALWAYS_LIVE = """
+SELECT units FROM claim
+WHERE key=?1 AND hi IS NULL AND (expires IS NULL OR expires>?2) AND rid NOT IN (SELECT value FROM json_each(?3))
+"""
+_RID = "SELECT rid FROM resource WHERE type=? AND id=?"
 _INSERT = Statement("INSERT INTO claim(rid,n,key,units,capacity,lo,hi,expires) VALUES ", 8)
 _DELETE = Statement("DELETE FROM claim WHERE rid IN (", 1, ")", tuples=False)
 
@@ -77,13 +99,18 @@ class Ledger:
             if is_live(claim, self._now)
         ]
         holding: dict[str, list[Held]] = {}
+        before: dict[tuple[str, int], list[Held]] = {}
         for claim, _ in claimed:
             if claim.key not in holding:
-                holding[claim.key] = [held for held in self._held(claim.key) if held.rid not in leaving]
+                holding[claim.key] = []
+                for held in sorted(self._held(claim.key), key=_extent):
+                    place = before.setdefault((claim.key, held.rid), []) if held.rid in leaving else None
+                    (holding[claim.key] if place is None else place).append(held)
         for claim, held in claimed:
             holding[claim.key].append(held)
         for claim, held in claimed:
-            _judge_one(claim, held, holding[claim.key])
+            if not _kept(held, before.get((claim.key, held.rid), [])):
+                _judge_one(claim, held, holding[claim.key])
 
     def replace(self, replacements: Iterable[Replacement]) -> None:
         for replacement in replacements:
@@ -116,15 +143,53 @@ class Ledger:
         now = self._now
         found = [
             Held(rid, (type_name, id), Decimal(units), *(_ALWAYS if low is None else (low, high)))
-            for rid, id, type_name, units, low, high in self._connection.execute(
-                _HELD, (key, now, now)
-            ).fetchall()
+            for rid, id, type_name, units, low, high in self._connection.execute(_HELD, (key, now)).fetchall()
             if rid not in self._replaced
         ]
         for rid in self._by_key.get(key, ()):
             kept = self._added[rid]
             found += [_held(kept, claim) for claim in kept.claims if claim.key == key and is_live(claim, now)]
         return found
+
+
+def live_claims(
+    connection: sqlite3.Connection,
+    names: Names,
+    keys: Collection[str],
+    interval: tuple[int, int],
+    now: int,
+    without: Collection[tuple[str, str]] = (),
+) -> dict[str, list[tuple[Decimal, int, int]]]:
+    """What `Store.claims` promises."""
+    low, high = max(interval[0], now), interval[1]
+    rids = [
+        row[0]
+        for type_name, id in without
+        for row in connection.execute(_RID, (names.number(type_name), id)).fetchall()
+    ]
+    left_out = json.dumps(rids)
+    found: dict[str, list[tuple[Decimal, int, int]]] = {}
+    for key in keys:
+        live = None if rids else _alike(connection, (key, low, high, now))
+        if live is None:
+            rows = connection.execute(_LIVE_ROWS, (key, low, high, now, left_out)).fetchall()
+            live = [(Decimal(units), begin, end) for units, begin, end in rows]
+        always = connection.execute(_ALWAYS_LIVE, (key, now, left_out)).fetchall() if low < high else ()
+        found[key] = live + [(Decimal(units), low, high) for (units,) in always]
+    return found
+
+
+def _alike(
+    connection: sqlite3.Connection, asked: tuple[str, int, int, int]
+) -> list[tuple[Decimal, int, int]] | None:
+    """The live claims on a key when all are of as many units; None when they are not."""
+    least, most, lows, highs = connection.execute(_LIVE, asked).fetchone()
+    if least is None:
+        return []
+    if least != most:
+        return None
+    begins, ends = (msgspec.json.decode(f"[{numbers}]", type=list[int]) for numbers in (lows, highs))
+    return list(zip(repeat(Decimal(least)), begins, ends))
 
 
 def claim_row(rid: int, n: int, claim: Claim) -> tuple[Any, ...]:
@@ -135,6 +200,19 @@ def claim_row(rid: int, n: int, claim: Claim) -> tuple[Any, ...]:
 def _held(replacement: Replacement, claim: Claim) -> Held:
     low, high = _ALWAYS if claim.interval is None else claim.interval
     return Held(replacement.rid, replacement.holder, claim.units, low, high, replacement.op)
+
+
+def _extent(held: Held) -> tuple[int, int, Decimal]:
+    return held.low, held.high, held.units
+
+
+def _kept(claimed: Held, before: list[Held]) -> bool:
+    """Whether the resource held as much already; what is kept so is taken out of `before`."""
+    for held in before:
+        if held.low <= claimed.low and claimed.high <= held.high and claimed.units <= held.units:
+            before.remove(held)
+            return True
+    return False
 
 
 def _judge_one(claim: Claim, claimed: Held, holding: Sequence[Held]) -> None:

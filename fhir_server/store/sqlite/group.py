@@ -14,8 +14,16 @@ from typing import Any, NamedTuple
 from fhir_r4.temporal import format_instant
 from fhir_server.search.contained import contained_key
 from fhir_server.search.entries import Entries
-from fhir_server.store.protocol import Stale
-from fhir_server.store.records import MatchesAre, NewestIs, Precondition, Stored, VersionIs, WriteOp
+from fhir_server.store.protocol import OutOfStep, Stale
+from fhir_server.store.records import (
+    Copied,
+    MatchesAre,
+    NewestIs,
+    Precondition,
+    Stored,
+    VersionIs,
+    WriteOp,
+)
 from fhir_server.store.sqlite.claims import Ledger, Replacement
 from fhir_server.store.sqlite.history import newest_of
 from fhir_server.store.sqlite.names import Names
@@ -118,8 +126,13 @@ class Group:
                 for id, rid, version, deleted, kinds in _HEADS.select(self._connection, ids, number):
                     self._heads[type_name, id] = Head(rid, version, bool(deleted), kinds)
 
-    def transact(self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition]) -> tuple[Stored, ...]:
-        """Judge a transaction and gather its rows. Raises Stale or ClaimRefused, with nothing gathered."""
+    def transact(
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool = False
+    ) -> tuple[Stored, ...]:
+        """Judge a transaction and gather its rows. Raises Stale or ClaimRefused, with nothing gathered.
+
+        With `rehearse` nothing is gathered at all.
+        """
         for precondition in preconditions:
             self._judge(precondition)
         first_rid = self._rid
@@ -132,6 +145,11 @@ class Group:
         except BaseException:
             self._rid = first_rid
             raise
+        if rehearse:
+            self._rid = first_rid
+            return tuple(
+                self._version(op, plan.head, plan.created, 0) for op, plan in zip(ops, planned, strict=True)
+            )
         self._ledger.replace(replacements)
         self._heads.update(heads)
         return tuple(self._gather(op, plan) for op, plan in zip(ops, planned, strict=True))
@@ -176,19 +194,18 @@ class Group:
         heads[key] = after
         created = before is None or before.deleted
         if op.entries.contained or after.kinds & CONTAINER or after.inside:
-            return Plan(after, created, self._plan_inside(op, before, after))
+            entries = Entries() if op.body is None else op.entries
+            return Plan(after, created, self._plan_inside(key, entries, before, after))
         return Plan(after, created)
 
     def _plan_inside(
-        self, op: WriteOp, before: Head | None, after: Head
+        self, key: Key, entries: Entries, before: Head | None, after: Head
     ) -> Sequence[tuple[Key, Head, Entries]]:
         """What is contained gets the state of its container, and what is so no more that of a deleted resource."""
-        key = (op.type, op.id)
         known = after.inside
         if known is None:
             known = {} if before is None else heads_inside(self._connection, self._names, key)
-        contained = () if op.body is None else op.entries.contained
-        now = {contained_key(key, one.type, one.id): one.entries for one in contained}
+        now = {contained_key(key, one.type, one.id): one.entries for one in entries.contained}
         planned: list[tuple[Key, Head, Entries]] = []
         for own, made in now.items():
             head = known.get(own)
@@ -210,35 +227,52 @@ class Group:
                 last[head.rid] = Replacement(position, head.rid, (op.type, op.id), claims, head.version > 1)
         return list(last.values())
 
+    def _version(self, op: WriteOp, head: Head | None, created: bool, sequence: int) -> Stored:
+        if head is None:
+            return Stored(op.type, op.id, 0, 0, self.now, op.method, b"")
+        body = b""
+        if op.body is not None:
+            body = b'%b"versionId":"%d%b%b' % (op.body.before, head.version, self._stamp, op.body.after)
+        return Stored(op.type, op.id, head.version, sequence, self.now, op.method, body, created)
+
     def _gather(self, op: WriteOp, plan: Plan) -> Stored:
         head, created, inside = plan
         if head is None:
-            return Stored(op.type, op.id, 0, 0, self.now, op.method, b"")
+            return self._version(op, head, created, 0)
         self.wrote = True
         self._sequence += 1
         self._newest[op.type] = self._sequence
-        sequence, rid, version, now = self._sequence, head.rid, head.version, self.now
-        body = b""
-        if op.body is not None:
-            body = b'%b"versionId":"%d%b%b' % (op.body.before, version, self._stamp, op.body.after)
-        type_number = self._names.add(op.type)
-        method = _METHOD_NUMBERS[op.method]
-        self._versions += (sequence, rid, version, type_number, op.id, now, method, created, body)
-        self._gather_entries(type_number, op.id, head, Entries() if op.body is None else op.entries)
-        for (type_name, id), contained, entries in inside:
-            self._gather_entries(self._names.add(type_name), id, contained, entries)
-        return Stored(op.type, op.id, version, sequence, now, op.method, body, created)
+        stored = self._version(op, head, created, self._sequence)
+        self._keep(stored, head, Entries() if op.body is None else op.entries, inside)
+        return stored
 
-    def _gather_entries(self, type_number: int, id: str, head: Head, entries: Entries) -> None:
-        """The row of a state as of the sequence just given, and its index rows."""
+    def _keep(
+        self,
+        stored: Stored,
+        head: Head,
+        entries: Entries,
+        inside: Sequence[tuple[Key, Head, Entries]],
+    ) -> None:
+        type_number = self._names.add(stored.type)
+        method = _METHOD_NUMBERS[stored.method]
+        about = (stored.version, type_number, stored.id, stored.updated, method, stored.created, stored.body)
+        self._versions += (stored.sequence, head.rid, *about)
+        self._gather_entries(type_number, stored.id, head, entries, stored)
+        for (type_name, id), contained, made in inside:
+            self._gather_entries(self._names.add(type_name), id, contained, made, stored)
+
+    def _gather_entries(
+        self, type_number: int, id: str, head: Head, entries: Entries, stored: Stored
+    ) -> None:
+        """The row of a state as of a version, and its index rows."""
         rid, kinds = head.rid, kinds_of(entries)
         self._resources[rid] = (
             rid,
             type_number,
             id,
             head.version,
-            self._sequence,
-            self.now,
+            stored.sequence,
+            stored.updated,
             head.deleted,
             kinds,
         )
@@ -246,6 +280,29 @@ class Group:
         in_file = head.kinds if waiting is None else waiting[2]
         self._entries[rid] = (type_number, entries, in_file)
         head.kinds = kinds
+
+    def copy(self, versions: Sequence[Copied]) -> None:
+        """Gather versions of another store as they are. Raises OutOfStep when the first does not follow the newest."""
+        self.look_up((one.stored.type, one.stored.id) for one in versions)
+        for position, one in enumerate(versions):
+            stored = one.stored
+            if stored.sequence != self._sequence + 1:
+                raise OutOfStep(self._sequence, stored.sequence)
+            self._sequence = stored.sequence
+            key = (stored.type, stored.id)
+            before = self._heads.get(key)
+            if before is None:
+                self._rid += 1
+                head = Head(self._rid, 1, stored.deleted, 0)
+            else:
+                head = Head(before.rid, stored.version, stored.deleted, before.kinds, before.inside)
+            self._heads[key] = head
+            entries = one.entries or Entries()
+            inside: Sequence[tuple[Key, Head, Entries]] = ()
+            if entries.contained or head.kinds & CONTAINER or head.inside:
+                inside = self._plan_inside(key, entries, before, head)
+            self._ledger.replace([Replacement(position, head.rid, key, one.claims, head.version > 1)])
+            self._keep(stored, head, entries, inside)
 
     def flush(self) -> None:
         """Write what was gathered."""

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from fhir_r4.errors import Unavailable
 from fhir_server.store.sqlite.backup import backup
-from fhir_server.store.sqlite.migrations import m0001_tables, m0002_search, m0003_contained
+from fhir_server.store.sqlite.migrations import (
+    m0001_tables,
+    m0002_search,
+    m0003_contained,
+    m0004_claims,
+)
 
 APPLICATION_ID = 0x4F534C52
 
@@ -29,6 +34,7 @@ MIGRATIONS = (
     Migration(1, "tables", m0001_tables.STATEMENTS),
     Migration(2, "search", m0002_search.STATEMENTS),
     Migration(3, "contained", m0003_contained.STATEMENTS),
+    Migration(4, "claims", m0004_claims.STATEMENTS),
 )
 
 

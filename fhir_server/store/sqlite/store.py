@@ -10,8 +10,9 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from secrets import token_bytes
 from typing import TypeVar
@@ -19,8 +20,10 @@ from typing import TypeVar
 from fhir_r4.errors import Unavailable
 from fhir_server.search.paging import Cursors
 from fhir_server.search.tree import Expression, SearchQuery
+from fhir_server.store.feed import watch_by_asking
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import (
+    Copied,
     Explanation,
     HistoryPage,
     HistoryQuery,
@@ -32,18 +35,23 @@ from fhir_server.store.records import (
     Stored,
     WriteOp,
 )
-from fhir_server.store.sqlite import history, read, reindex, schema
+from fhir_server.store.sqlite import feeds, history, read, reindex, schema
+from fhir_server.store.sqlite.claims import live_claims
 from fhir_server.store.sqlite.compile import Effort
 from fhir_server.store.sqlite.connections import Readers, connect, snapshot, translated, unavailable
 from fhir_server.store.sqlite.explain import explanation_of, measured
 from fhir_server.store.sqlite.fulltext import asks_for_words, behind, catch_up
+from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.pages import Search
+from fhir_server.store.sqlite.rows import RowMaker
 from fhir_server.store.sqlite.selection import matching_ids
 from fhir_server.store.sqlite.write import Writer
 
 # Steps of SQLite's machine that a search may take on the caller's thread: well under a millisecond.
 QUICK_STEPS = 20_000
+# Keys whose claims are looked up on the caller's thread.
+FEW_KEYS = 8
 CHANGES = 500
 # Versions whose words are indexed in one transaction while a search waits for them.
 WORDS = 500
@@ -121,15 +129,25 @@ class SqliteStore:
     # writing
 
     async def transact(
-        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = ()
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = (), rehearse: bool = False
     ) -> tuple[Stored, ...]:
         if any(isinstance(p, MatchesAre) and asks_for_words(p.where) for p in preconditions):
             await self._index_words()
-        return await self._open_writer().transact(ops, preconditions)
+        return await self._open_writer().transact(ops, preconditions, rehearse)
 
     async def write_with(self, act: Act[T]) -> T:
         """Run `act` alone in a writing transaction, on the writer's thread: for upkeep (reindex, fingerprints)."""
         return await self._open_writer().run(act)
+
+    async def copy(self, versions: Sequence[Copied]) -> None:
+        """Keep the next versions of another store as they are (protocol.Recipient)."""
+
+        def act(connection: sqlite3.Connection, names: Names) -> None:
+            group = Group(connection, names, RowMaker(names), self._clock())
+            group.copy(versions)
+            group.flush()
+
+        await self.write_with(act)
 
     async def ping(self) -> None:
         await self.write_with(_touch)
@@ -155,6 +173,18 @@ class SqliteStore:
 
     async def read_many(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Stored]:
         return await self._look(lambda connection, names: read.read_many(connection, names, keys))
+
+    async def claims(
+        self,
+        keys: Collection[str],
+        interval: tuple[int, int],
+        without: Collection[tuple[str, str]] = (),
+    ) -> dict[str, list[tuple[Decimal, int, int]]]:
+        now = self._clock() // 1000 * 1000
+        look = self._look if len(keys) <= FEW_KEYS else self._look_aside
+        return await look(
+            lambda connection, names: live_claims(connection, names, keys, interval, now, without)
+        )
 
     async def search(self, query: SearchQuery) -> Page:
         await self._ready_for(query)
@@ -197,6 +227,15 @@ class SqliteStore:
                 return
             after = found[-1].sequence
             left = None if left is None else left - len(found)
+
+    def watch(self, after: int = 0) -> AsyncGenerator[Stored, None]:
+        return watch_by_asking(self, after)
+
+    async def take_feed(self, name: str, owner: str, seconds: float) -> int | None:
+        return await self.write_with(lambda connection, _: feeds.take(connection, name, owner, seconds))
+
+    async def keep_feed(self, name: str, owner: str, cursor: int, seconds: float) -> bool:
+        return await self.write_with(lambda c, _: feeds.keep(c, name, owner, cursor, seconds))
 
     async def last_sequence(self, type: str | None = None) -> int:
         with translated():

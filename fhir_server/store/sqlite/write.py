@@ -40,6 +40,7 @@ class Waiting:
     preconditions: Sequence[Precondition]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[tuple[Stored, ...]]
+    rehearse: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Writer:
         self._thread.start()
 
     def transact(
-        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition]
+        self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool = False
     ) -> asyncio.Future[tuple[Stored, ...]]:
         """Accept a transaction; its result comes by the future.
 
@@ -95,7 +96,7 @@ class Writer:
             if held is None:
                 held = self._held[loop] = []
                 loop.call_soon(self._hand_over, loop)
-            held.append(Waiting(ops, preconditions, loop, future))
+            held.append(Waiting(ops, preconditions, loop, future, rehearse))
             if len(held) >= HAND_OVER:
                 self._queue.put(self._held.pop(loop))
         return future
@@ -205,7 +206,7 @@ class Writer:
             group.look_up(key for one in waiting for key in _keys(one))
             for one in waiting:
                 try:
-                    results.append(group.transact(one.ops, one.preconditions))
+                    results.append(group.transact(one.ops, one.preconditions, one.rehearse))
                 except (Stale, ClaimRefused) as refusal:
                     results.append(refusal)
             group.flush()

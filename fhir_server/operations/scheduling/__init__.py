@@ -1,0 +1,1 @@
+"""Operations on appointments, schedules and queues."""

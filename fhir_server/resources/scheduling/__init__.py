@@ -1,0 +1,1 @@
+"""Time as something scarce: who can be booked when, and what a booking holds."""

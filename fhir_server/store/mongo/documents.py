@@ -1,0 +1,106 @@
+"""Documents: how a version of a resource is kept, and how its current state is.
+
+A version's document has the exact bytes and is never rewritten; everything that is read comes from it. The document of the
+current state, one for each resource that ever was, has the resource as native BSON for people and their aggregations, and
+what a search looks for. An invariant to keep: nothing that the server answers with is made from the native form, because
+BSON cannot hold every number that JSON can.
+"""
+
+from __future__ import annotations
+
+import decimal
+import re
+from typing import Any
+
+import msgspec
+from bson.decimal128 import Decimal128, create_decimal128_context
+
+from fhir_server.search.entries import Entries
+from fhir_server.store.mongo.connections import Document
+from fhir_server.store.mongo.entries import indexed
+from fhir_server.store.records import Stored
+
+_NEAREST = create_decimal128_context()
+_NEAREST.traps[decimal.Inexact] = False
+_NEAREST.traps[decimal.Rounded] = False
+_NEAREST.traps[decimal.Overflow] = False
+_LARGEST = 2**63 - 1
+_MAYBE_LARGER = re.compile(rb"\d{19}")
+
+
+def _number(text: str) -> Decimal128:
+    """The decimal with the digits it was written with, the nearest one when there are more than 34 of them."""
+    try:
+        return Decimal128(text)
+    except decimal.DecimalException:
+        return Decimal128(_NEAREST.create_decimal(text))
+
+
+_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=_number)
+
+
+def version_document(stored: Stored) -> Document:
+    return {
+        "_id": stored.sequence,
+        "t": stored.type,
+        "i": stored.id,
+        "v": stored.version,
+        "u": stored.updated,
+        "m": stored.method,
+        "n": stored.created,
+        "b": stored.body,
+    }
+
+
+def stored_of(document: Document) -> Stored:
+    """The version that a document of `osler.versions` holds."""
+    return Stored(
+        document["t"],
+        document["i"],
+        document["v"],
+        document["_id"],
+        document["u"],
+        document["m"],
+        document["b"],
+        document["n"],
+    )
+
+
+def state_document(stored: Stored, entries: Entries, first: int, claims: int, *, native: bool) -> Document:
+    """The current state: `first` is the sequence of the first version, `claims` how many claims it has.
+
+    Without `native` the resource itself is left out, which MongoDB cannot hold when it is nested too deep.
+    """
+    document: Document = {
+        "_id": stored.id,
+        "v": stored.version,
+        "s": stored.sequence,
+        "u": stored.updated,
+        "c": first,
+        "d": stored.deleted,
+        "h": claims,
+    }
+    if not stored.deleted:
+        if native:
+            document["resource"] = native_form(stored.body)
+        document.update(indexed(entries))
+        # its words are still to be indexed (fulltext.py)
+        document["late"] = True
+    return document
+
+
+def native_form(body: bytes) -> Document:
+    """The resource as BSON has it: decimals with their digits, integers beyond 64 bits as decimals."""
+    resource: Document = _decoder.decode(body)
+    return _without_large(resource) if _MAYBE_LARGER.search(body) else resource
+
+
+def _without_large(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_large(member) for name, member in value.items()}
+        case list():
+            return [_without_large(item) for item in value]
+        case int() if abs(value) > _LARGEST:
+            return _number(str(value))
+    return value

@@ -1,0 +1,1 @@
+"""What follows from committed changes, in its own time: offers, reminders, messages."""

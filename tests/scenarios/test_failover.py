@@ -1,0 +1,19 @@
+"""Servers go on when the primary is killed or frozen; the long run is `python -m tests.scenarios.failover --kills 10`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import mongod
+from tests.conftest import NO_MONGODB
+from tests.scenarios.failover import run_failovers
+
+
+def test_a_primary_that_is_killed_or_frozen_under_a_write_load_costs_nothing_that_was_acknowledged() -> None:
+    if mongod.program() is None:
+        if mongod.required():
+            pytest.fail(NO_MONGODB)
+        pytest.skip(NO_MONGODB)
+    report = run_failovers(["kill", "freeze"], seed=7, workers=1, election=2.0)
+    assert report.problems == []
+    assert report.acknowledged > 50
