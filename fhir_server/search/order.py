@@ -70,6 +70,8 @@ def position_order(sort: Sequence[SortKey]) -> Callable[[SortPosition, SortPosit
                 return 1 if a is None else -1
             before = a < b  # type: ignore[operator]
             return -1 if before != key.descending else 1
-        return int(one[-1]) - int(other[-1])  # type: ignore[arg-type]
+        # what is contained lies between whole sequences
+        created, beside = one[-1], other[-1]
+        return (created > beside) - (created < beside)  # type: ignore[operator]
 
     return compare

@@ -78,7 +78,10 @@ class Load:
 class Failovers:
     """Rounds on one replica set."""
 
-    def __init__(self, members: mongod.ReplicaSet, servers: list[Server], dice: random.Random) -> None:
+    def __init__(
+        self, members: mongod.ReplicaSet, servers: list[Server], dice: random.Random, back_within: float
+    ) -> None:
+        self._back_within = back_within
         self._members = members
         self._servers = servers
         self._dice = dice
@@ -111,13 +114,15 @@ class Failovers:
         else:
             slowing = asyncio.create_task(_stutter(primary))
         try:
-            async with asyncio.timeout(4 * BACK_SECONDS):
+            async with asyncio.timeout(4 * self._back_within):
                 await asyncio.gather(*(load.acknowledges() for load in loads))
         except TimeoutError:
-            self.report.problems.append(f"{how}: no write was acknowledged within {4 * BACK_SECONDS} s")
+            self.report.problems.append(
+                f"{how}: no write was acknowledged within {4 * self._back_within:g} s"
+            )
         seconds = time.monotonic() - began
         self.report.seconds.append((how, seconds))
-        if seconds > BACK_SECONDS:
+        if seconds > self._back_within:
             self.report.problems.append(f"{how}: the service was back after {seconds:.1f} s")
         if slowing is not None:
             await self._journal.has_acknowledged(len(self._journal.acknowledged) + 20)
@@ -156,15 +161,19 @@ def run_failovers(
     workers: int = 2,
     election: float = 10.0,
     told: Callable[[Report], None] = lambda _: None,
+    back_within: float = BACK_SECONDS,
 ) -> Report:
-    """Take the primary away in these ways, one after the other. `election` are seconds without it that members wait."""
+    """Take the primary away in these ways, one after the other.
+
+    `election` are the seconds without it that members wait, `back_within` those after which the service must be back.
+    """
     with ExitStack() as stack:
         members = stack.enter_context(mongod.replica_set(3, election))
         address = mongod.with_database(members.uri, "osler")
         servers = [
             stack.enter_context(serving(address, workers=workers, variables=VARIABLES)) for _ in range(2)
         ]
-        failovers = Failovers(members, servers, random.Random(seed))
+        failovers = Failovers(members, servers, random.Random(seed), back_within)
         asyncio.run(failovers.run(hows, told))
         for server in servers:
             server.terminate()

@@ -360,6 +360,11 @@ def in_order(candidates, *sort):
     return "".join(c.id for c in sorted(candidates, key=lambda c: order(position(c, sort))))
 
 
+def test_what_one_resource_contains_is_in_the_order_in_which_it_was_met():
+    first, second = candidate("a", created=3 + 2**-20), candidate("b", created=3 + 2**-19)
+    assert in_order([second, first]) == in_order([first, second]) == "ab"
+
+
 def test_missing_values_are_last_either_way_and_ties_in_the_order_of_creation():
     b, none, a, also_b = (
         candidate("b", created=1, tokens=[("x", "", "b")]),
