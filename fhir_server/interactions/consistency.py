@@ -15,6 +15,7 @@ from fhir_server.interactions.governing import Plan
 from fhir_server.resources.change import Change
 from fhir_server.resources.manners import MANNERS
 from fhir_server.search.tree import Everything, SearchQuery
+from fhir_server.store.judging import is_live
 from fhir_server.store.records import Claim
 
 ALWAYS = (-(2**62), 2**62)
@@ -77,17 +78,11 @@ async def _claims(services: Services, claims: Mapping[str, Sequence[Claim]]) -> 
     problems = []
     held = await services.store.claims(list(claims), ALWAYS)
     for key, wanted in claims.items():
-        live = [c.interval or ALWAYS for c in wanted if _is_live(c, now)]
+        live = [c.interval or ALWAYS for c in wanted if is_live(c, now)]
         present = [(low, high) for _, low, high in held.get(key, ())]
         problems += [f"a claim on {key} is missing" for low, high in live if not _meets(low, high, present)]
         problems += [f"a claim on {key} is nobody's" for low, high in present if not _meets(low, high, live)]
     return problems
-
-
-def _is_live(claim: Claim, now: int) -> bool:
-    if claim.expires is not None and claim.expires <= now:
-        return False
-    return claim.interval is None or claim.interval[1] > now
 
 
 def _meets(low: int, high: int, others: Sequence[tuple[int, int]]) -> bool:

@@ -26,6 +26,7 @@ from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.feed import watch_by_asking
 from fhir_server.store.held import Held, Key, View, included_with
+from fhir_server.store.judging import ALWAYS, is_live
 from fhir_server.store.protocol import ClaimRefused, Extract, Stale
 from fhir_server.store.records import (
     Claim,
@@ -43,8 +44,6 @@ from fhir_server.store.records import (
 
 # which way a cursor goes from the row that it names
 AFTER, BEFORE = "after", "before"
-# the interval of a claim without one
-ALWAYS = (-(2**80), 2**80)
 
 
 def _now() -> int:
@@ -362,12 +361,7 @@ class MemoryStore:
 
 
 def _live_claims(claims: Iterable[Claim], now: int) -> tuple[Claim, ...]:
-    return tuple(
-        claim
-        for claim in claims
-        if (claim.expires is None or claim.expires > now)
-        and (claim.interval is None or claim.interval[1] > now)
-    )
+    return tuple(claim for claim in claims if is_live(claim, now))
 
 
 def _extent(claim: Claim) -> tuple[int, int, Decimal]:

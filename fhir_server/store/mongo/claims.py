@@ -1,39 +1,21 @@
 """Claims in the database: replacing those of a resource and judging those of a transaction (ARCHITECTURE.md, Claims).
 
-An invariant to keep: at no instant do the units of live claims on a key exceed the capacity that a claim written now
-states, unless the resource held as much before; the transaction's own replacements count before it is judged. Units are kept
+An invariant to keep: what is judged (`store.judging`) is what the transactions before have left. Units are kept
 as text, which is exact.
 """
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pymongo import InsertOne, UpdateOne
 
+from fhir_server.store.judging import ALWAYS, Held, Holder, held_by, is_live, judge
 from fhir_server.store.mongo.connections import Connection, Document, Session
 from fhir_server.store.mongo.entries import bounded
-from fhir_server.store.protocol import ClaimRefused
 from fhir_server.store.records import Claim
-
-Holder = tuple[str, str]
-
-_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
-_ALWAYS = (-(2**80), 2**80)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A live claim: who holds how much in [low, high); `op` is the position of the write that made it."""
-
-    holder: Holder
-    units: Decimal
-    low: int
-    high: int
-    op: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +26,6 @@ class Replacement:
     holder: Holder
     claims: tuple[Claim, ...]
     known: bool
-
-
-def is_live(claim: Claim, now: int) -> bool:
-    if claim.expires is not None and claim.expires <= now:
-        return False
-    return claim.interval is None or claim.interval[1] > now
 
 
 class Ledger:
@@ -75,7 +51,7 @@ class Ledger:
             live(missing, self._now, self._now), session=self._session
         ).to_list()
         for document in found:
-            low, high = _ALWAYS if document["low"] is None else (document["low"], document["high"])
+            low, high = ALWAYS if document["low"] is None else (document["low"], document["high"])
             holder = (document["type"], document["id"])
             self._hold(document["key"], Held(holder, Decimal(document["units"]), low, high))
 
@@ -85,26 +61,7 @@ class Ledger:
 
     def judge(self, replacements: Sequence[Replacement]) -> None:
         """Raise ClaimRefused when the claims of a transaction do not fit; changes nothing."""
-        leaving = {replacement.holder for replacement in replacements}
-        claimed = [
-            (claim, _held(replacement, claim))
-            for replacement in replacements
-            for claim in replacement.claims
-            if is_live(claim, self._now)
-        ]
-        holding: dict[str, list[Held]] = {}
-        before: dict[tuple[str, Holder], list[Held]] = {}
-        for claim, _ in claimed:
-            if claim.key not in holding:
-                holding[claim.key] = []
-                for held in sorted(self._held[claim.key], key=_extent):
-                    own = before.setdefault((claim.key, held.holder), []) if held.holder in leaving else None
-                    (holding[claim.key] if own is None else own).append(held)
-        for claim, held in claimed:
-            holding[claim.key].append(held)
-        for claim, held in claimed:
-            if not _kept(held, before.get((claim.key, held.holder), [])):
-                _judge_one(claim, held, holding[claim.key])
+        judge(replacements, self._now, self._held.__getitem__)
 
     def replace(self, replacements: Iterable[Replacement]) -> None:
         for replacement in replacements:
@@ -113,7 +70,7 @@ class Ledger:
                 self._held[key] = [held for held in self._held[key] if held.holder != holder]
             for claim in replacement.claims:
                 if is_live(claim, self._now):
-                    self._hold(claim.key, _held(replacement, claim))
+                    self._hold(claim.key, held_by(holder, claim, replacement.op))
             if replacement.known or holder in self._written:
                 self._replaced.add(holder)
             if replacement.claims:
@@ -187,40 +144,3 @@ def claim_document(holder: Holder, claim: Claim) -> Document:
         "high": high,
         "expires": claim.expires,
     }
-
-
-def _held(replacement: Replacement, claim: Claim) -> Held:
-    low, high = _ALWAYS if claim.interval is None else claim.interval
-    return Held(replacement.holder, claim.units, low, high, replacement.op)
-
-
-def _extent(held: Held) -> tuple[int, int, Decimal]:
-    return held.low, held.high, held.units
-
-
-def _kept(claimed: Held, before: list[Held]) -> bool:
-    """Whether the resource held as much already; what is kept so is taken out of `before`."""
-    for held in before:
-        if held.low <= claimed.low and claimed.high <= held.high and claimed.units <= held.units:
-            before.remove(held)
-            return True
-    return False
-
-
-def _judge_one(claim: Claim, claimed: Held, holding: Sequence[Held]) -> None:
-    """Walk the instants of the claim's interval at which a claim begins, and sum what is held there."""
-    beside = [held for held in holding if held.low < claimed.high and held.high > claimed.low]
-    if _sum(beside) <= claim.capacity:
-        return
-    for instant in sorted({max(held.low, claimed.low) for held in beside}):
-        there = [held for held in beside if held.low <= instant < held.high]
-        if _sum(there) > claim.capacity:
-            holders = dict.fromkeys(held.holder for held in there if held.holder != claimed.holder)
-            raise ClaimRefused(claimed.op, claim.key, tuple(holders))
-
-
-def _sum(held: Iterable[Held]) -> Decimal:
-    total = Decimal(0)
-    for one in held:
-        total = _EXACT.add(total, one.units)
-    return total

@@ -1,12 +1,10 @@
 """Claims in the file: replacing those of a resource and judging those of a transaction (ARCHITECTURE.md, Claims).
 
-An invariant to keep: at no instant do the units of live claims on a key exceed the capacity that a claim written now
-states, unless the resource held as much before; the transaction's own replacements count before it is judged.
+An invariant to keep: what is judged (`store.judging`) is what the transactions before have left.
 """
 
 from __future__ import annotations
 
-import decimal
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
@@ -17,13 +15,10 @@ from typing import Any
 
 import msgspec
 
-from fhir_server.store.protocol import ClaimRefused
+from fhir_server.store.judging import ALWAYS, Held, held_by, is_live, judge
 from fhir_server.store.records import Claim
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import Statement
-
-_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
-_ALWAYS = (-(2**80), 2**80)
 
 _HELD = """
 SELECT c.rid, r.id, n.text, c.units, c.lo, c.hi FROM claim c JOIN resource r ON r.rid=c.rid JOIN name n ON n.nid=r.type
@@ -51,18 +46,6 @@ _DELETE = Statement("DELETE FROM claim WHERE rid IN (", 1, ")", tuples=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A live claim: who holds how much in [low, high); `op` is the position of the write that made it."""
-
-    rid: int
-    holder: tuple[str, str]
-    units: Decimal
-    low: int
-    high: int
-    op: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Replacement:
     """The claims that a write leaves the resource with. `known`: it may have had claims before."""
 
@@ -71,12 +54,6 @@ class Replacement:
     holder: tuple[str, str]
     claims: tuple[Claim, ...]
     known: bool
-
-
-def is_live(claim: Claim, now: int) -> bool:
-    if claim.expires is not None and claim.expires <= now:
-        return False
-    return claim.interval is None or claim.interval[1] > now
 
 
 class Ledger:
@@ -91,26 +68,7 @@ class Ledger:
 
     def judge(self, replacements: Sequence[Replacement]) -> None:
         """Raise ClaimRefused when the claims of a transaction do not fit; changes nothing."""
-        leaving = {replacement.rid for replacement in replacements}
-        claimed = [
-            (claim, _held(replacement, claim))
-            for replacement in replacements
-            for claim in replacement.claims
-            if is_live(claim, self._now)
-        ]
-        holding: dict[str, list[Held]] = {}
-        before: dict[tuple[str, int], list[Held]] = {}
-        for claim, _ in claimed:
-            if claim.key not in holding:
-                holding[claim.key] = []
-                for held in sorted(self._held(claim.key), key=_extent):
-                    place = before.setdefault((claim.key, held.rid), []) if held.rid in leaving else None
-                    (holding[claim.key] if place is None else place).append(held)
-        for claim, held in claimed:
-            holding[claim.key].append(held)
-        for claim, held in claimed:
-            if not _kept(held, before.get((claim.key, held.rid), [])):
-                _judge_one(claim, held, holding[claim.key])
+        judge(replacements, self._now, self._held)
 
     def replace(self, replacements: Iterable[Replacement]) -> None:
         for replacement in replacements:
@@ -142,13 +100,17 @@ class Ledger:
     def _held(self, key: str) -> list[Held]:
         now = self._now
         found = [
-            Held(rid, (type_name, id), Decimal(units), *(_ALWAYS if low is None else (low, high)))
+            Held((type_name, id), Decimal(units), *(ALWAYS if low is None else (low, high)))
             for rid, id, type_name, units, low, high in self._connection.execute(_HELD, (key, now)).fetchall()
             if rid not in self._replaced
         ]
         for rid in self._by_key.get(key, ()):
             kept = self._added[rid]
-            found += [_held(kept, claim) for claim in kept.claims if claim.key == key and is_live(claim, now)]
+            found += [
+                held_by(kept.holder, claim)
+                for claim in kept.claims
+                if claim.key == key and is_live(claim, now)
+            ]
         return found
 
 
@@ -195,40 +157,3 @@ def _alike(
 def claim_row(rid: int, n: int, claim: Claim) -> tuple[Any, ...]:
     low, high = claim.interval if claim.interval is not None else (None, None)
     return (rid, n, claim.key, str(claim.units), str(claim.capacity), low, high, claim.expires)
-
-
-def _held(replacement: Replacement, claim: Claim) -> Held:
-    low, high = _ALWAYS if claim.interval is None else claim.interval
-    return Held(replacement.rid, replacement.holder, claim.units, low, high, replacement.op)
-
-
-def _extent(held: Held) -> tuple[int, int, Decimal]:
-    return held.low, held.high, held.units
-
-
-def _kept(claimed: Held, before: list[Held]) -> bool:
-    """Whether the resource held as much already; what is kept so is taken out of `before`."""
-    for held in before:
-        if held.low <= claimed.low and claimed.high <= held.high and claimed.units <= held.units:
-            before.remove(held)
-            return True
-    return False
-
-
-def _judge_one(claim: Claim, claimed: Held, holding: Sequence[Held]) -> None:
-    """Walk the instants of the claim's interval at which a claim begins, and sum what is held there."""
-    beside = [held for held in holding if held.low < claimed.high and held.high > claimed.low]
-    if _sum(beside) <= claim.capacity:
-        return
-    for instant in sorted({max(held.low, claimed.low) for held in beside}):
-        there = [held for held in beside if held.low <= instant < held.high]
-        if _sum(there) > claim.capacity:
-            holders = dict.fromkeys(held.holder for held in there if held.rid != claimed.rid)
-            raise ClaimRefused(claimed.op, claim.key, tuple(holders))
-
-
-def _sum(held: Iterable[Held]) -> Decimal:
-    total = Decimal(0)
-    for one in held:
-        total = _EXACT.add(total, one.units)
-    return total
