@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from fhir_r4.errors import Conflict, InvalidResource, Issue
-from fhir_r4.jsonio import decode_object, encode
+from fhir_r4.jsonio import encode
 from fhir_server.context import Resource, Services
-from fhir_server.interactions.governing import govern, governed
+from fhir_server.interactions.governing import govern, governed, resource_of
 from fhir_server.interactions.indexing import SEARCH_PARAMETER, follow, newest
 from fhir_server.interactions.integrity import integrity_problems
 from fhir_server.interactions.retrying import retrying
@@ -161,9 +161,9 @@ async def _transact(
 
 
 def _indexed_by(in_force: InForce, op: WriteOp) -> WriteOp:
-    if op.body is None or op.parameters == in_force.sequence:
+    resource = None if op.parameters == in_force.sequence else resource_of(op)
+    if resource is None:
         return op
-    resource = decode_object(op.body.before + b'"versionId":"0"' + op.body.after)
     return replace(op, entries=in_force.extractor.extract(resource), parameters=in_force.sequence)
 
 

@@ -47,6 +47,7 @@ from fhir_server.search.tree import (
     FullText,
     Has,
     IdIs,
+    Include,
     Near,
     Not,
     Nothing,
@@ -95,8 +96,8 @@ class Lookup(Protocol):
     def find(self, type: str, id: str) -> Candidate | None:
         """The live resource, or None."""
 
-    def referring(self, source: str, param: str, type: str, id: str) -> Iterable[Candidate]:
-        """The live resources of type `source` whose reference entries for `param` name the local resource."""
+    def referring(self, source: str, param: str | None, type: str, id: str) -> Iterable[Candidate]:
+        """The live resources of type `source` whose reference entries for `param` (None: any) name the local resource."""
 
 
 class NoLookup:
@@ -105,7 +106,7 @@ class NoLookup:
     def find(self, type: str, id: str) -> Candidate | None:
         return None
 
-    def referring(self, source: str, param: str, type: str, id: str) -> Iterable[Candidate]:
+    def referring(self, source: str, param: str | None, type: str, id: str) -> Iterable[Candidate]:
         return ()
 
 
@@ -363,3 +364,20 @@ _LEAVES: Mapping[
     RefersTo: ("reference", lambda e: e.references, _reference),
     UriIs: ("uri", lambda e: e.uris, _uri),
 }
+
+
+def followed(include: Include, candidate: Candidate, lookup: Lookup) -> Iterable[Candidate]:
+    """The resources that one include leads to from a resource, whatever else it asks of them."""
+    if include.reverse:
+        if include.target in (None, candidate.type):
+            yield from lookup.referring(include.source, include.param, candidate.type, candidate.id)
+        return
+    if include.source not in ("*", candidate.type):
+        return
+    for code, type, id, base, _ in candidate.entries.references:
+        if is_contained(type):
+            continue
+        if include.param in (None, code) and include.target in (None, type) and base == "":
+            found = lookup.find(type, id)
+            if found is not None:
+                yield found

@@ -28,3 +28,13 @@ def _normal_form(text: str) -> str:
 
 
 _cached = lru_cache(8192)(_normal_form)
+
+
+def successor(text: str) -> str | None:
+    """The smallest text that is greater than every text beginning with `text`; None when there is none."""
+    for end in range(len(text), 0, -1):
+        point = ord(text[end - 1])
+        if point < 0x10FFFF:
+            following = 0xE000 if point == 0xD7FF else point + 1
+            return text[: end - 1] + chr(following)
+    return None

@@ -16,7 +16,7 @@ from msgspec.structs import replace as replace_fields
 from fhir_r4.jsonio import decode_object
 from fhir_server.search.contained import contained_key, contained_type, is_contained
 from fhir_server.search.entries import Entries
-from fhir_server.search.match import Candidate, all_kinds, matches
+from fhir_server.search.match import Candidate, all_kinds, followed, matches
 from fhir_server.search.tree import Expression, Include, SearchQuery
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import Stored
@@ -187,20 +187,4 @@ def included_with(view: View, found: Sequence[Candidate], query: SearchQuery) ->
 
 def _include(view: View, include: Include, one: Candidate) -> Iterable[Candidate]:
     """What one include adds for one resource, as far as its `where` holds."""
-    return [c for c in _joined(view, include, one) if matches(include.where, c, view)]
-
-
-def _joined(view: View, include: Include, one: Candidate) -> Iterable[Candidate]:
-    if include.reverse:
-        if include.target in (None, one.type):
-            yield from view.referring(include.source, include.param, one.type, one.id)
-        return
-    if include.source not in ("*", one.type):
-        return
-    for code, type, id, base, _ in one.entries.references:
-        if is_contained(type):
-            continue
-        if include.param in (None, code) and include.target in (None, type) and base == "":
-            found = view.find(type, id)
-            if found is not None:
-                yield found
+    return [c for c in followed(include, one, view) if matches(include.where, c, view)]

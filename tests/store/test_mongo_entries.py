@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_server.search.entries import Entries
+from fhir_server.search.text import successor
 from fhir_server.store.mongo.entries import (
     escaped,
     indexed,
@@ -16,7 +17,6 @@ from fhir_server.store.mongo.entries import (
     reference_of,
     reference_text,
     string_text,
-    successor,
     token_text,
     unescaped,
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from fhir_server.search.bounds import Bounds, bounds_of
 from fhir_server.search.text import normalise
 from fhir_server.search.tree import (
     Composite,
@@ -24,7 +25,6 @@ from fhir_server.search.tree import (
     TokenIs,
     UriIs,
 )
-from fhir_server.store.mongo.bounds import Bounds, bounds_of
 from fhir_server.store.mongo.entries import SPAN, escaped, letter_of, of_integer, of_number
 from fhir_server.store.mongo.leaves import (
     NEVER,

@@ -68,16 +68,6 @@ def unescaped(text: str) -> str:
     return text.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in text else text
 
 
-def successor(text: str) -> str | None:
-    """The smallest text that is greater than every text beginning with `text`; None when there is none."""
-    for end in range(len(text), 0, -1):
-        point = ord(text[end - 1])
-        if point < 0x10FFFF:
-            following = 0xE000 if point == 0xD7FF else point + 1
-            return text[: end - 1] + chr(following)
-    return None
-
-
 def of_integer(value: int) -> str:
     """A text of fixed length in the order of integers of 64 bits; what is beyond them is the nearest."""
     return f"{min(max(value, _LEAST), _MOST) - _LEAST:016x}"

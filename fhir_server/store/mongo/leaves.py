@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fhir_server.search.bounds import Bounds, bounds_of, lowest
 from fhir_server.search.contained import is_contained
 from fhir_server.search.match import EARTH_RADIUS, MILLISECOND, uri_beginnings
-from fhir_server.search.text import normalise
+from fhir_server.search.text import normalise, successor
 from fhir_server.search.tree import (
     DateIs,
     IdIs,
@@ -29,7 +30,7 @@ from fhir_server.search.tree import (
     Updated,
     UriIs,
 )
-from fhir_server.store.mongo.bounds import Bounds, bounds_of, compared
+from fhir_server.store.mongo.comparing import compared
 from fhir_server.store.mongo.entries import (
     SPAN,
     escaped,
@@ -39,7 +40,6 @@ from fhir_server.store.mongo.entries import (
     reference_text,
     several_text,
     string_text,
-    successor,
     token_text,
     uri_text,
 )
@@ -313,10 +313,10 @@ def spread(
 ) -> tuple[Range, ...]:
     """The ranges of texts that begin with `short` and have the lower end, and with `long` and have the upper one."""
     if bounds.high_from is None:
-        return (_between(short, bounds.low_from, bounds.lowest(bounds.low_to, bounds.high_to), write),)
+        return (_between(short, bounds.low_from, lowest(bounds.low_to, bounds.high_to), write),)
     reach = bounds.high_from - span
     low_from = reach if bounds.low_from is None else max(bounds.low_from, reach)
-    found = _between(short, low_from, bounds.lowest(bounds.low_to, bounds.high_to), write)
+    found = _between(short, low_from, lowest(bounds.low_to, bounds.high_to), write)
     if bounds.low_from == low_from:
         return (found,)
     return found, _between(long, bounds.high_from, bounds.high_to, write)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import Any, Protocol
 
+from fhir_server.search.bounds import bounds_of, highest, lowest
 from fhir_server.search.contained import CONTAINED
 from fhir_server.search.order import position_order
 from fhir_server.search.tree import Chain, DateIs, Expression, Nothing, SortKey, all_of
-from fhir_server.store.mongo.bounds import Bounds, bounds_of
 from fhir_server.store.mongo.compile import (
     Compiler,
     Part,
@@ -269,7 +269,6 @@ class Selection:
             return None
         (key,) = keys
         leaves = [part for part in self._parts if isinstance(part, DateIs) and part.param == key.param]
-        highest, lowest = Bounds.highest, Bounds.lowest
         first: int | None = None
         last: int | None = None
         for leaf in leaves:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+from fhir_server.search.bounds import Bounds, bounds_of, lowest
 from fhir_server.search.tree import (
     Composite,
     DateIs,
@@ -29,14 +30,11 @@ from fhir_server.store.sqlite.leaves import (
     EQUAL,
     RANGE,
     SCAN,
-    Bounds,
     Leaf,
     Lookup,
     Sql,
     between,
-    bounds_of,
     look_up,
-    stricter,
 )
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import COMPOSITE, MOST_COMPONENTS
@@ -158,7 +156,7 @@ def _ranges(kind: str, leaf: Expression) -> list[tuple[str, Sql]]:
 
 
 def _of_interval(bounds: Bounds, never_points: bool) -> list[tuple[str, Sql]]:
-    to = stricter(min, bounds.low_to, bounds.high_to)
+    to = lowest(bounds.low_to, bounds.high_to)
     if bounds.low_from is not None or bounds.high_from is None:
         return [("value", between("b", bounds.low_from, to))]
     long = ("long", Sql("b_hi > b") & between("b_hi", bounds.high_from, bounds.high_to))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.search.bounds import Bounds, bounds_of, highest, lowest
 from fhir_server.search.match import uri_beginnings
-from fhir_server.search.text import normalise
+from fhir_server.search.text import normalise, successor
 from fhir_server.search.tree import DateIs, NumberIs, QuantityIs, RefersTo, TextIs, TokenIn, TokenIs, UriIs
 from fhir_server.store.sqlite.migrations.m0001_tables import SPAN
 from fhir_server.store.sqlite.names import Names
@@ -79,16 +80,6 @@ def one_of(column: str, values: tuple[Any, ...]) -> Sql:
     if len(values) == 1:
         return Sql(f"{column}=?", (values[0],))
     return Sql(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(values),))
-
-
-def successor(text: str) -> str | None:
-    """The smallest text that is greater than every text beginning with `text`; None when there is none."""
-    for end in range(len(text), 0, -1):
-        point = ord(text[end - 1])
-        if point < 0x10FFFF:
-            following = 0xE000 if point == 0xD7FF else point + 1
-            return text[: end - 1] + chr(following)
-    return None
 
 
 def beginning(column: str, text: str) -> Sql:
@@ -212,96 +203,64 @@ def uris(pids: tuple[int, ...], leaf: UriIs) -> Lookup:
     return Lookup(URI, pids, test, (("ix_uri_value", same), ("ix_uri_value", below)), RANGE)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a condition on an interval [lo, hi] implies for its ends, closed; None: nothing."""
-
-    low_from: Any = None
-    low_to: Any = None
-    high_from: Any = None
-    high_to: Any = None
-
-    def both(self, other: Bounds) -> Bounds:
-        return Bounds(
-            stricter(max, self.low_from, other.low_from),
-            stricter(min, self.low_to, other.low_to),
-            stricter(max, self.high_from, other.high_from),
-            stricter(min, self.high_to, other.high_to),
-        )
-
-
-def stricter(choose: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
-    if one is None or other is None:
-        return other if one is None else one
-    return choose(one, other)
-
-
-def _date_bounds(leaf: DateIs) -> tuple[Sql, Bounds]:
+def _date_test(leaf: DateIs) -> Sql:
     low, high = leaf.low, leaf.high
     match leaf.prefix:
         case "eq":
-            return Sql("lo>=? AND hi<=?", (low, high)), Bounds(
-                low_from=low, low_to=high, high_from=low, high_to=high
-            )
+            return Sql("lo>=? AND hi<=?", (low, high))
         case "ne":
-            return Sql("NOT (lo>=? AND hi<=?)", (low, high)), Bounds()
+            return Sql("NOT (lo>=? AND hi<=?)", (low, high))
         case "gt":
-            return Sql("hi>?", (high,)), Bounds(high_from=high)
+            return Sql("hi>?", (high,))
         case "lt":
-            return Sql("lo<?", (low,)), Bounds(low_to=low)
+            return Sql("lo<?", (low,))
         case "ge":
-            return Sql("(hi>? OR (lo>=? AND hi<=?))", (high, low, high)), Bounds(high_from=low)
+            return Sql("(hi>? OR (lo>=? AND hi<=?))", (high, low, high))
         case "le":
-            return Sql("(lo<? OR (lo>=? AND hi<=?))", (low, low, high)), Bounds(low_to=high)
+            return Sql("(lo<? OR (lo>=? AND hi<=?))", (low, low, high))
         case "sa":
-            return Sql("lo>=?", (high,)), Bounds(low_from=high, high_from=high)
+            return Sql("lo>=?", (high,))
         case "eb":
-            return Sql("hi<=?", (low,)), Bounds(low_to=low, high_to=low)
+            return Sql("hi<=?", (low,))
         case "ap":
-            return Sql("lo<? AND hi>?", (high, low)), Bounds(low_to=high, high_from=low)
+            return Sql("lo<? AND hi>?", (high, low))
         case "co":
-            return Sql("lo<=? AND hi>=?", (low, high)), Bounds(low_to=low, high_from=high)
+            return Sql("lo<=? AND hi>=?", (low, high))
 
 
-def _number_bounds(leaf: NumberIs | QuantityIs) -> tuple[Sql, Bounds]:
+def _number_test(leaf: NumberIs | QuantityIs) -> Sql:
     value, low, high = float(leaf.value), float(leaf.low), float(leaf.high)
     match leaf.prefix:
         case "eq":
-            return Sql("lo>=? AND hi<?", (low, high)), Bounds(
-                low_from=low, low_to=high, high_from=low, high_to=high
-            )
+            return Sql("lo>=? AND hi<?", (low, high))
         case "ne":
-            return Sql("NOT (lo>=? AND hi<?)", (low, high)), Bounds()
+            return Sql("NOT (lo>=? AND hi<?)", (low, high))
         case "gt":
-            return Sql("hi>?", (value,)), Bounds(high_from=value)
+            return Sql("hi>?", (value,))
         case "lt":
-            return Sql("lo<?", (value,)), Bounds(low_to=value)
+            return Sql("lo<?", (value,))
         case "ge":
-            return Sql("hi>=?", (value,)), Bounds(high_from=value)
+            return Sql("hi>=?", (value,))
         case "le":
-            return Sql("lo<=?", (value,)), Bounds(low_to=value)
+            return Sql("lo<=?", (value,))
         case "sa":
-            return Sql("lo>?", (value,)), Bounds(low_from=value, high_from=value)
+            return Sql("lo>?", (value,))
         case "eb":
-            return Sql("hi<?", (value,)), Bounds(low_to=value, high_to=value)
+            return Sql("hi<?", (value,))
         case "ap":
-            return Sql("lo<? AND hi>=?", (high, low)), Bounds(low_to=high, high_from=low)
-
-
-def bounds_of(leaf: Interval) -> Bounds:
-    return _date_bounds(leaf)[1] if isinstance(leaf, DateIs) else _number_bounds(leaf)[1]
+            return Sql("lo<? AND hi>=?", (high, low))
 
 
 def _interval_of(leaf: Interval, names: Names) -> tuple[Sql, Bounds] | None:
     if isinstance(leaf, DateIs):
-        return _date_bounds(leaf)
-    test, bounds = _number_bounds(leaf)
+        return _date_test(leaf), bounds_of(leaf)
+    test = _number_test(leaf)
     if isinstance(leaf, QuantityIs):
         unit = _unit(leaf, names)
         if unit is None:
             return None
         test &= unit
-    return test, bounds
+    return test, bounds_of(leaf)
 
 
 def _unit(leaf: QuantityIs, names: Names) -> Sql | None:
@@ -371,12 +330,12 @@ def in_order_of(
     long = (f"{table.name}_long", is_long & between("hi", b.high_from, b.high_to) & test)
     if column == "lo":
         reach = None if b.high_from is None else b.high_from - span
-        low, high = stricter(max, b.low_from, reach), stricter(min, b.low_to, b.high_to)
+        low, high = highest(b.low_from, reach), lowest(b.low_to, b.high_to)
         needs_long = b.high_from is not None and b.low_from is None
         short = (f"{table.name}_value", between("lo", low, high) & test)
     elif table is DATE:
         reach = None if b.low_to is None else b.low_to + span
-        low, high = stricter(max, b.high_from, b.low_from), stricter(min, b.high_to, reach)
+        low, high = highest(b.high_from, b.low_from), lowest(b.high_to, reach)
         needs_long = b.low_to is not None and b.high_to is None
         short = ("ix_date_high", between("hi", low, high) & test)
     else:
@@ -390,12 +349,12 @@ def _branches(
     if bounds == Bounds():
         return (), SCAN
     if bounds.high_from is None:
-        to = stricter(min, bounds.low_to, bounds.high_to)
+        to = lowest(bounds.low_to, bounds.high_to)
         return ((f"{table.name}_value", between("lo", bounds.low_from, to) & test),), RANGE
     if table is DATE and bounds.low_to is None and bounds.high_to is None:
         return (("ix_date_high", between("hi", bounds.high_from, None) & test),), RANGE
-    low_from = stricter(max, bounds.low_from, bounds.high_from - span)
-    short = between("lo", low_from, stricter(min, bounds.low_to, bounds.high_to))
+    low_from = highest(bounds.low_from, bounds.high_from - span)
+    short = between("lo", low_from, lowest(bounds.low_to, bounds.high_to))
     if bounds.low_from == low_from:
         return ((f"{table.name}_value", short & test),), RANGE
     is_long = Sql(f"hi - lo > {SPAN}" if table is DATE else "hi > lo")

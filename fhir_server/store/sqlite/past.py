@@ -24,7 +24,7 @@ from fhir_server.search.contained import (
 )
 from fhir_server.search.entries import Entries
 from fhir_server.search.fulltext import full_texts
-from fhir_server.search.match import Candidate, matches, no_texts
+from fhir_server.search.match import Candidate, followed, matches, no_texts
 from fhir_server.search.order import SortPosition, position
 from fhir_server.search.tree import (
     And,
@@ -334,20 +334,5 @@ class Past:
 
     def _include(self, include: Include, one: Candidate) -> list[Candidate]:
         where = include.where
-        found = self._followed(include, one)
+        found = followed(include, one, self)
         return list(found) if isinstance(where, Everything) else [c for c in found if matches(where, c, self)]
-
-    def _followed(self, include: Include, one: Candidate) -> Iterable[Candidate]:
-        if include.reverse:
-            if include.target in (None, one.type):
-                yield from self.referring(include.source, include.param, one.type, one.id)
-            return
-        if include.source not in ("*", one.type):
-            return
-        for code, type, id, base, _ in one.entries.references:
-            if is_contained(type):
-                continue
-            if include.param in (None, code) and include.target in (None, type) and base == "":
-                found = self.find(type, id)
-                if found is not None:
-                    yield found
