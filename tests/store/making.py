@@ -1,7 +1,8 @@
-"""Writes and clocks for tests of stores."""
+"""Writes, questions and clocks for tests of stores."""
 
 from fhir_server.search.contained import contained_key
 from fhir_server.search.entries import Contained, Entries
+from fhir_server.search.tree import FullText
 from fhir_server.store.records import Body, Claim, WriteOp
 
 START = 1_767_225_600_000_000
@@ -51,3 +52,19 @@ def container(
     own = put(id, type, **{"references": [("member", "", "", "", ""), *links], **entries})
     own.entries.contained = inner
     return own
+
+
+def narrated(id, text, type="Patient", note=""):
+    body = Body(
+        f'{{"resourceType":"{type}","id":"{id}","text":{{"div":"<p>{text}</p>"}},"note":"{note}","meta":{{'.encode(),
+        b"}}",
+    )
+    return WriteOp("PUT", type, id, body, Entries(references=[("subject", "Patient", "1", "", "")]))
+
+
+def mentions(*words, field="text"):
+    return FullText(field, ((tuple(words),),))
+
+
+async def ids(store, where, type="Patient"):
+    return await store.matching_ids(type, where, 100)

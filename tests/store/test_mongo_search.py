@@ -4,15 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from fhir_server.search.entries import Entries
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import (
-    And,
     Chain,
     Everything,
-    FullText,
     Has,
-    Include,
     Not,
     RefersTo,
     SearchQuery,
@@ -24,21 +20,8 @@ from fhir_server.store.mongo import fulltext, totals
 from fhir_server.store.mongo.fulltext import LateWords
 from fhir_server.store.mongo.selection import Effort
 from fhir_server.store.mongo.store import MongoStore
-from fhir_server.store.records import Body, MatchesAre, WriteOp
 from tests import mongod
-from tests.store.making import Clock, delete, put
-
-
-def told(id, text, type="Patient", note=""):
-    body = Body(
-        f'{{"resourceType":"{type}","id":"{id}","text":{{"div":"<p>{text}</p>"}},"note":"{note}","meta":{{'.encode(),
-        b"}}",
-    )
-    return WriteOp("PUT", type, id, body, Entries(references=[("subject", "Patient", "1", "", "")]))
-
-
-def mentions(*words, field="text"):
-    return FullText(field, ((tuple(words),),))
+from tests.store.making import Clock, ids, mentions, narrated, put
 
 
 @pytest.fixture(params=[0, 50])
@@ -50,58 +33,11 @@ async def store(request, mongo_address):
     await made.close()
 
 
-async def ids(store, where, type="Patient"):
-    return await store.matching_ids(type, where, 100)
-
-
-async def test_words_and_phrases_are_found_whole_and_in_their_order(store):
-    await store.transact([told("1", "Fracture of the left femur"), told("2", "the Femur, left: no fracture")])
-    await store.transact([told("3", "Oberschenkelhalsfraktur, Größe unverändert")])
-    assert await ids(store, mentions("femur")) == ("1", "2")
-    assert await ids(store, mentions("left", "femur")) == ("1",)
-    assert await ids(store, mentions("fem")) == ()
-    assert await ids(store, mentions("unverandert")) == ("3",)
-    assert await ids(store, Not(mentions("femur"))) == ("3",)
-    assert await ids(store, FullText("text", ((("left",), ("no",)), (("grosse",),)))) == ("2", "3")
-
-
-async def test_the_content_is_more_than_the_narrative(store):
-    await store.transact([told("1", "femur", note="healed well"), told("1", "tibia", "Group")])
-    assert await ids(store, mentions("healed")) == ()
-    assert await ids(store, mentions("healed", "well", field="content")) == ("1",)
-    assert await ids(store, mentions("femur", "healed", field="content")) == ()
-    assert await ids(store, mentions("femur", field="content")) == ("1",)
-    assert await ids(store, mentions("tibia"), "Group") == ("1",)
-    assert await ids(store, mentions("tibia")) == ()
-
-
-async def test_an_answer_has_the_words_of_the_newest_state(store):
-    await store.transact([told("1", "femur"), told("2", "femur")])
-    assert await ids(store, mentions("femur")) == ("1", "2")
-    await store.transact([told("1", "tibia"), delete("2"), told("3", "femur")])
-    assert await ids(store, mentions("femur")) == ("3",)
-    assert await ids(store, mentions("tibia")) == ("1",)
-    await store.transact([told("2", "femur once more")])
-    assert await ids(store, mentions("femur")) == ("2", "3")
-
-
-async def test_words_are_a_condition_of_writes_and_of_what_is_included(store):
-    await store.transact(
-        [told("1", "femur"), told("a", "ward round", "Group"), told("b", "discharge", "Group")]
-    )
-    await store.transact([], [MatchesAre("Patient", mentions("femur"), ("1",))])
-    include = Include("Group", "subject", reverse=True, where=mentions("round"))
-    page = await store.search(SearchQuery(("Patient",), includes=(include,)))
-    assert [s.id for s in page.included] == ["a"]
-    explained = await store.explain(
-        SearchQuery(("Patient",), And((mentions("femur"), Not(mentions("tibia")))))
-    )
-    assert explained.matches == 1
-
-
 async def test_words_are_indexed_step_by_step_until_none_is_late(mongo, mongo_address, monkeypatch):
     monkeypatch.setattr(fulltext, "STEP", 20)
-    await mongo.transact([told(str(n), f"word{n}") for n in range(30)] + [told("1", "other", "Group")])
+    await mongo.transact(
+        [narrated(str(n), f"word{n}") for n in range(30)] + [narrated("1", "other", "Group")]
+    )
     with mongod.client(mongo_address) as client:
         database = client.get_default_database()
         words = LateWords(mongo._open.connection)
@@ -115,16 +51,6 @@ async def test_words_are_indexed_step_by_step_until_none_is_late(mongo, mongo_ad
         monkeypatch.setattr(fulltext, "FORMAT", "2")
         assert await LateWords(mongo._open.connection).step() > 0
         assert await ids(mongo, mentions("word29")) == ("29",)
-
-
-async def test_later_pages_have_the_words_of_the_first_moment(store):
-    await store.transact([told(str(n), "femur") for n in range(4)])
-    query = SearchQuery(("Patient",), mentions("femur"), count=2)
-    first = await store.search(query)
-    await store.transact([told("2", "tibia"), told("9", "femur")])
-    second = await store.search(replace(query, cursor=first.next))
-    assert [(s.id, s.version) for s in second.matches] == [("2", 1), ("3", 1)]
-    assert second.next is None
 
 
 async def test_a_page_of_a_moment_that_is_gone_is_of_the_present_and_says_so(mongo_address):

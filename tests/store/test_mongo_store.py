@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from fhir_r4.errors import InvalidRequest, TooLarge, Unavailable
 from fhir_server.app import open_store
 from fhir_server.search.entries import Entries
-from fhir_server.search.tree import SearchQuery, TokenIs
+from fhir_server.search.tree import TokenIs
 from fhir_server.settings import Settings
 from fhir_server.store.addresses import without_secrets
 from fhir_server.store.mongo.connections import Connection
@@ -185,27 +185,6 @@ async def test_indexes_that_are_missing_are_made_when_the_store_is_opened(mongo,
     await mongo.close()
     await mongo.open()
     assert database.Patient.index_information() == before
-
-
-async def test_a_closed_store_says_so(opened):
-    store = await opened()
-    waiting = [asyncio.ensure_future(store.transact([put(str(n))])) for n in range(20)]
-    await asyncio.sleep(0)
-    await store.close()
-    written = await asyncio.gather(*waiting)
-    assert sorted(stored.sequence for (stored,) in written) == list(range(1, 21))
-    await store.close()
-    for attempt in (
-        store.transact([put("1")]),
-        store.read("Patient", "1"),
-        store.search(SearchQuery(("Patient",))),
-        store.history(HistoryQuery()),
-        store.ping(),
-    ):
-        with pytest.raises(Unavailable, match="closed"):
-            await attempt
-    await store.open()
-    assert await store.last_sequence() == 20
 
 
 async def test_a_database_of_a_newer_program_is_refused(mongo, database):

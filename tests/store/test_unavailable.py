@@ -8,7 +8,6 @@ import pytest
 
 from fhir_r4.errors import Unavailable
 from fhir_server.search.tree import SearchQuery
-from fhir_server.store.records import HistoryQuery
 from fhir_server.store.sqlite.schema import NewerFile
 from fhir_server.store.sqlite.store import SqliteStore
 from tests.store.making import put
@@ -77,29 +76,6 @@ async def test_what_cannot_be_written_fails_alone(sqlite):
     assert isinstance(results[1], UnicodeEncodeError)
     assert (results[0][0].sequence, results[2][0].sequence) == (1, 2)
     assert await sqlite.counts() == {"Patient": 2}
-
-
-async def test_a_closed_store_says_so(path):
-    store = SqliteStore(path)
-    await store.open()
-    waiting = [asyncio.ensure_future(store.transact([put(str(n))])) for n in range(20)]
-    await asyncio.sleep(0)
-    await store.close()
-    written = await asyncio.gather(*waiting)
-    assert sorted(stored.sequence for (stored,) in written) == list(range(1, 21))
-    await store.close()
-    for attempt in (
-        store.transact([put("1")]),
-        store.read("Patient", "1"),
-        store.search(SearchQuery(("Patient",))),
-        store.history(HistoryQuery()),
-        store.ping(),
-    ):
-        with pytest.raises(Unavailable, match="closed"):
-            await attempt
-    await store.open()
-    assert await store.last_sequence() == 20
-    await store.close()
 
 
 async def test_a_file_of_a_newer_program_is_refused_and_left_alone(path):
