@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 8080
 
-.PHONY: run test check fix bench clean
+.PHONY: run test explore check fix bench clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,9 @@ run: $(VENV)/.ready  ## the demo hospital, loaded once into ./data, on http://12
 
 test: check  ## everything: style, types, architecture, all tests
 	OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto
+
+explore: $(VENV)/.ready  ## all tests, those of general rules with new examples
+	OSLER_TEST_EXAMPLES=explore OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

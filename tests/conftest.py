@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from fhir_server.app import Application, create_app
@@ -22,6 +23,11 @@ NO_MONGODB = (
 )
 
 BASE = "http://osler.test/fhir"
+
+# what fails once must fail on every machine; `make explore` looks for what no run has met yet
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("explore", derandomize=False, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("OSLER_TEST_EXAMPLES", "repeatable"))
 
 
 class Client(httpx.AsyncClient):
