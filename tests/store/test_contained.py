@@ -196,6 +196,15 @@ async def test_it_includes_what_it_refers_to_but_is_included_by_nothing(filled):
     assert [s.id for s in (await filled.search(up)).included] == ["6"]
 
 
+async def test_an_include_that_asks_for_what_is_contained_holds_to_its_condition(filled):
+    refers = Entries(tokens=[("code", "", "r")], references=[("general", "Patient", "own", "", "")])
+    await filled.transact([container("6", inner=(Contained("Patient", "m", refers),))])
+    for where, expected in ((Everything(), ["Group/6#m"]), (code("r"), ["Group/6#m"]), (code("a"), [])):
+        include = Include("Patient#", "general", reverse=True, where=where)
+        page = await filled.search(SearchQuery(("Patient",), IdIs(("own",)), includes=(include,)))
+        assert [s.id for s in page.included] == expected
+
+
 async def test_indexing_anew_makes_takes_away_and_changes_it(filled):
     def extract(resource):
         if resource["resourceType"] != "Group" or resource["id"] == "1":

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from fhir_server.search.contained import is_contained
 from fhir_server.search.tree import Everything, Expression, Include
 from fhir_server.store.sqlite.compile import Compiler, Effort
 from fhir_server.store.sqlite.leaves import Sql, one_of
@@ -62,11 +63,14 @@ class Includes:
             return ()
         rows = self._connection.execute(sql.text, (json.dumps(list(rids)), *sql.values))
         found = [row[0] for row in rows.fetchall()]
-        return found if isinstance(include.where, Everything) else self._holding(include.where, found)
+        if isinstance(include.where, Everything):
+            return found
+        inner = include.reverse and is_contained(include.source)
+        return self._holding(include.where, (include.source,) if inner else (), found)
 
-    def _holding(self, where: Expression, rids: Sequence[int]) -> list[int]:
-        """Those of the rids for which `where` holds."""
-        held = Compiler(self._connection, self._names, self._effort).test(where, (), "j.value")
+    def _holding(self, where: Expression, types: tuple[str, ...], rids: Sequence[int]) -> list[int]:
+        """Those of the rids for which `where` holds; none of what is contained unless it is of `types`."""
+        held = Compiler(self._connection, self._names, self._effort).test(where, types, "j.value")
         rows = self._connection.execute(
             f"SELECT j.value FROM json_each(?) j WHERE {held.text}", (json.dumps(rids), *held.values)
         )
