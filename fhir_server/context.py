@@ -56,17 +56,27 @@ class TimeOrderedIds:
         return f"{time_hex[:8]}-{time_hex[8:]}-7{h[:3]}-{'89ab'[int(h[3], 16) & 3]}{h[4:7]}-{h[7:19]}"
 
 
+# who asks where nobody has to say who they are
+ANONYMOUS = "anonymous"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks. Until access control is built there is one: the anonymous user of a loopback server.
 
     `policy` says which resources the actor may see, None that it is all of them; `administrator` that the actor may look
-    behind the scenes.
+    behind the scenes; `permissions` what besides writing the actor may do (`resources.permissions`), None that it is all.
     """
 
-    id: str = "anonymous"
+    id: str = ANONYMOUS
     policy: Policy | None = None
     administrator: bool = False
+    permissions: frozenset[str] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is somebody: not the anonymous user, who may be anybody."""
+        return self.id != ANONYMOUS
 
 
 class FhirRequest(Struct, frozen=True, gc=False):

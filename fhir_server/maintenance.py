@@ -257,6 +257,8 @@ def check(settings: Settings, *, quiet: bool = False) -> int:
         say(f"wrong: {problem}")
     if report.count > MOST_SHOWN:
         say(f"... and {report.count - MOST_SHOWN:,} problems more")
+    if any("claim" in problem for problem in report.problems):
+        say("`osler reindex` makes claims anew: those of a store that older rules have written, too.")
     say(
         f"{report.versions:,} versions, {report.resources:,} resources, {report.entries:,} index entries, "
         f"{report.claims:,} claims: {'all agree' if report.clean else f'{report.count:,} problems'}"
@@ -307,7 +309,9 @@ def _extractor(settings: Settings, file: Path) -> Extract:
 
 
 def reindex(settings: Settings, *, quiet: bool = False) -> None:
-    """Make the index anew; the server may work meanwhile."""
+    """Make the index, and the claims on time and beds, anew; the server may work meanwhile."""
+    from fhir_server.interactions.consistency import reclaim
+
     if not settings.store.startswith(MONGODB):
         file = _file_of(settings)
         if not file.exists():
@@ -320,13 +324,17 @@ def reindex(settings: Settings, *, quiet: bool = False) -> None:
             )
 
     job = _with_store(settings, work)
+    changed = _with_store(settings, reclaim)
     say(f"{job.done:,} resources indexed, {job.changed:,} index entries changed")
+    if changed:
+        say(f"the claims of {changed:,} resources changed")
 
 
 def migrate(settings: Settings, target: str, *, quiet: bool = False) -> None:
     """Copy the store of the settings into the one at `target`. Raises InvalidRequest, Unavailable."""
     from fhir_server.bulk.migration import Proof, Target
     from fhir_server.bulk.migration import migrate as copy_all
+    from fhir_server.interactions.consistency import reclaim
     from fhir_server.resources.claims import claims_of
 
     for address in (settings.store, target):
@@ -354,6 +362,8 @@ def migrate(settings: Settings, target: str, *, quiet: bool = False) -> None:
             await recipient.close()
 
     proof = _with_store(settings, work)
+    # the other store has the claims of each resource by itself; those that follow from others too are made of what is there
+    _with_store(settings.model_copy(update={"store": target}), reclaim)
     counts(
         f"{proof.versions:,} versions in {without_secrets(settings.store)} and in {without_secrets(target)}, all the same",
         proof.resources,

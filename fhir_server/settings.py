@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     patient_overlap: Literal["off", "warn", "refuse"] = Field(
         "off", description="Whether a patient may have two appointments at the same time."
     )
+    most_holds: int = Field(20, ge=1, description="How many times one user may hold at once.")
     signing_key: str = Field(
         "", description="Secret by which the server knows what it has signed itself: ids of proposed times."
     )

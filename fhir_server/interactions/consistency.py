@@ -6,17 +6,18 @@ written. What others write meanwhile may look like a problem: ask again, or stop
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from fhir_r4.errors import FhirError
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import Resource, Services
 from fhir_server.interactions.governing import Plan
 from fhir_server.resources.change import Change
+from fhir_server.resources.claims import claims_of
 from fhir_server.resources.manners import MANNERS
 from fhir_server.search.tree import Everything, SearchQuery
 from fhir_server.store.judging import is_live
-from fhir_server.store.records import Claim
+from fhir_server.store.records import Claim, Claiming, Stored
 
 ALWAYS = (-(2**62), 2**62)
 BATCH = 500
@@ -27,19 +28,49 @@ async def inconsistencies(services: Services) -> list[str]:
     problems: list[str] = []
     claims: dict[str, list[Claim]] = {}
     for type in MANNERS:
-        async for resource in _all(services, type):
+        async for _, resource in _all(services, type):
             problems += await _judged(services, resource, claims)
     problems += await _claims(services, claims)
     return problems
 
 
-async def _all(services: Services, type: str) -> AsyncIterator[Resource]:
+async def reclaim(services: Services, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Make the claims anew that follow from other resources too; how many resources held others.
+
+    For stores whose claims were made by older rules, or that were copied. What cannot be judged keeps what it holds.
+    """
+    done = changed = 0
+    waiting: list[Claiming] = []
+    for type in MANNERS:
+        async for stored, resource in _all(services, type):
+            claims = await _claims_of(services, resource)
+            if claims is not None:
+                waiting.append(Claiming(stored.type, stored.id, stored.sequence, claims))
+            done += 1
+            if len(waiting) == BATCH:
+                changed += await services.store.reclaim(waiting)
+                waiting = []
+                progress(done)
+    return changed + await services.store.reclaim(waiting)
+
+
+async def _claims_of(services: Services, resource: Resource) -> tuple[Claim, ...] | None:
+    type = resource["resourceType"]
+    change = Change(type, resource["id"], "PUT", resource, resource)
+    try:
+        consequence = await MANNERS[type].judge(change, Plan(services, ()), services)
+    except FhirError:
+        return None
+    return claims_of(resource, services.settings) + consequence.claims
+
+
+async def _all(services: Services, type: str) -> AsyncIterator[tuple[Stored, Resource]]:
     cursor: str | None = None
     while True:
         query = SearchQuery(types=(type,), where=Everything(), count=BATCH, cursor=cursor)
         page = await services.store.search(query)
         for stored in page.matches:
-            yield decode_object(stored.body)
+            yield stored, decode_object(stored.body)
         cursor = page.next
         if cursor is None:
             return

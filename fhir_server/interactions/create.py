@@ -30,14 +30,16 @@ async def create(request: FhirRequest, services: Services, type: str) -> FhirRes
     criteria = request.headers.get("if-none-exist")
     op = prepare(services, "POST", resource, services.new_id(), fresh=True)
     if criteria is None:
-        (stored,), warnings = await commit(services, [op], [], [resource])
+        (stored,), warnings = await commit(services, [op], [], [resource], actor=request.actor)
         return written(request, stored, 201, warnings)
 
     async def attempt() -> FhirResponse:
         matches = await find_matches(request, services, type, criteria)
         existing = require_single(matches, type)
         if existing is None:
-            (stored,), warnings = await commit(services, [op], [matches.precondition], [resource])
+            (stored,), warnings = await commit(
+                services, [op], [matches.precondition], [resource], actor=request.actor
+            )
             return written(request, stored, 201, warnings)
         current = await services.store.read(type, existing)
         if current is None or current.deleted:

@@ -24,7 +24,7 @@ async def delete(request: FhirRequest, services: Services, type: str, id: str) -
     """Delete the resource; deleting what is not there answers 204 too."""
     try:
         (stored,), warnings = await commit(
-            services, [deletion(type, id)], version_preconditions(request, type, id)
+            services, [deletion(type, id)], version_preconditions(request, type, id), actor=request.actor
         )
     except Stale as stale:
         if isinstance(stale.precondition, VersionIs):
@@ -54,7 +54,7 @@ async def conditional_delete(request: FhirRequest, services: Services, type: str
             most = 1 if single else MOST_DELETED
             raise MultipleMatches(f"The criteria match more than {most} {type}; nothing was deleted.")
         ops = [deletion(type, id) for id in matches.ids]
-        versions, warnings = await commit(services, ops, [matches.precondition])
+        versions, warnings = await commit(services, ops, [matches.precondition], actor=request.actor)
         return deleted(request, versions, warnings)
 
     return await retrying(attempt)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fhir_r4.errors import BusinessRule, Issue
 from fhir_r4.jsonio import decode_object
-from fhir_server.context import Resource, Services
+from fhir_server.context import Actor, Resource, Services
 from fhir_server.resources.change import Change, Consequence
 from fhir_server.resources.manners import MANNERS
 from fhir_server.search.match import Candidate, NoLookup, matches
@@ -40,13 +40,18 @@ def resource_of(op: WriteOp) -> Resource | None:
 
 
 async def govern(
-    services: Services, ops: Sequence[WriteOp], prepare: Prepare
+    services: Services,
+    ops: Sequence[WriteOp],
+    prepare: Prepare,
+    actor: Actor | None = None,
+    seen: Plan | None = None,
 ) -> tuple[tuple[WriteOp, ...], tuple[Precondition, ...], tuple[Issue, ...]]:
     """The writes with their claims and consequences, those that were asked for first, what must still hold, and warnings.
 
-    Raises what a manner raises.
+    `actor` is who asks, None for the server itself. `seen` has read some of the resources already; its preconditions are those of
+    the commit too. Raises what a manner raises.
     """
-    plan = Plan(services, ops)
+    plan = Plan(services, ops, seen)
     # what was asked for and waits to be judged, in this order; then what follows
     asked = sorted(
         ((op.type, op.id) for op in ops if op.type in MANNERS), key=lambda key: MANNERS[key[0]].first
@@ -60,7 +65,7 @@ async def govern(
         judged[key] += 1
         if judged[key] > MOST_TIMES:
             raise BusinessRule("What follows from this write does not come to an end.")
-        consequence = await _judge(plan, key, derived)
+        consequence = await _judge(plan, key, derived, actor)
         plan.take(key, consequence, prepare)
         warnings[key] = consequence.warnings
         for resource in consequence.writes:
@@ -70,22 +75,22 @@ async def govern(
     return plan.writes, plan.preconditions, tuple(w for told in warnings.values() for w in told)
 
 
-async def _judge(plan: Plan, key: Key, derived: bool) -> Consequence:
+async def _judge(plan: Plan, key: Key, derived: bool, actor: Actor | None) -> Consequence:
     op = plan.ops[key]
     before = None if op.fresh else await plan.before(*key)
-    change = Change(op.type, op.id, op.method, before, plan.after(key), derived)
+    change = Change(op.type, op.id, op.method, before, plan.after(key), derived, None if derived else actor)
     return await MANNERS[op.type].judge(change, plan, plan.services)
 
 
 class Plan:
     """The writes of a commit and what was looked at to judge them: what `Known` promises."""
 
-    def __init__(self, services: Services, ops: Sequence[WriteOp]) -> None:
+    def __init__(self, services: Services, ops: Sequence[WriteOp], seen: Plan | None = None) -> None:
         self.services = services
         self.ops: dict[Key, WriteOp] = {(op.type, op.id): op for op in ops}
         self._after: dict[Key, Resource | None] = {}
-        self._before: dict[Key, Resource | None] = {}
-        self._versions: dict[Key, int | None] = {}
+        self._before: dict[Key, Resource | None] = {} if seen is None else dict(seen._before)
+        self._versions: dict[Key, int | None] = {} if seen is None else dict(seen._versions)
         self._looked_at: dict[Precondition, None] = {}
 
     @cached_property

@@ -54,5 +54,5 @@ async def _patch_once(
     resource = patched(current, request.content_type, request.body)
     op = prepare(services, "PATCH", resource, id)
     preconditions = (*preconditions, VersionIs(type, id, current.version))
-    (stored,), warnings = await commit(services, [op], preconditions, [resource])
+    (stored,), warnings = await commit(services, [op], preconditions, [resource], actor=request.actor)
     return written(request, stored, 200, warnings)

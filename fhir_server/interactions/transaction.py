@@ -142,7 +142,7 @@ async def _write(services: Services, entries: list[Entry], outer: FhirRequest) -
     ops = [op for entry in ordered for op in entry.ops]
     resources = [e.resource for e in ordered if e.resource is not None and e.ops]
     try:
-        versions, warnings = await commit(services, ops, plan.preconditions, resources)
+        versions, warnings = await commit(services, ops, plan.preconditions, resources, actor=outer.actor)
     except Stale as stale:
         if isinstance(stale.precondition, VersionIs) and not _is_own(stale.precondition, entries):
             raise stale_version(stale.precondition, stale.found) from stale

@@ -47,7 +47,7 @@ async def write_update(
     """Commit the update; a stale version is the client's (412), stale criteria are the caller's to try again."""
     op = prepare(services, "PUT", resource, id)
     try:
-        (stored,), warnings = await commit(services, [op], preconditions, [resource])
+        (stored,), warnings = await commit(services, [op], preconditions, [resource], actor=request.actor)
     except Stale as stale:
         if isinstance(stale.precondition, VersionIs):
             raise stale_version(stale.precondition, stale.found) from stale

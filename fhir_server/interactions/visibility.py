@@ -6,6 +6,7 @@ actor: 404, with the same words. A version is seen when the policy holds for it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from fhir_r4.errors import Gone, NotFound
@@ -31,6 +32,9 @@ from fhir_server.search.tree import (
 )
 from fhir_server.store.records import Stored
 
+# ids in one question
+ASKED_AT_ONCE = 500
+
 
 async def may_see(actor: Actor, services: Services, stored: Stored) -> bool:
     """Whether the policy holds for a version that is no deletion, as it is."""
@@ -49,6 +53,19 @@ async def may_see(actor: Actor, services: Services, stored: Stored) -> bool:
         partial(full_texts, resource),
     )
     return matches(await _without_others(wanted, candidate, services), candidate, NoLookup())
+
+
+async def visible_ids(actor: Actor, services: Services, type: str, ids: Iterable[str]) -> frozenset[str]:
+    """Those of the ids of current resources of the type that the actor may see."""
+    wanted = list(dict.fromkeys(ids))
+    if actor.policy is None or isinstance(actor.policy.of(type), Everything):
+        return frozenset(wanted)
+    found: set[str] = set()
+    for at in range(0, len(wanted), ASKED_AT_ONCE):
+        some = tuple(wanted[at : at + ASKED_AT_ONCE])
+        where = all_of([IdIs(some), actor.policy.of(type)])
+        found.update(await services.store.matching_ids(type, where, len(some)))
+    return frozenset(found)
 
 
 async def _without_others(wanted: Expression, candidate: Candidate, services: Services) -> Expression:

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from fhir_r4.errors import Conflict, InvalidResource, Issue
 from fhir_r4.jsonio import encode
-from fhir_server.context import Resource, Services
-from fhir_server.interactions.governing import govern, governed, resource_of
+from fhir_server.context import Actor, Resource, Services
+from fhir_server.interactions.governing import Plan, govern, governed, resource_of
 from fhir_server.interactions.indexing import SEARCH_PARAMETER, follow, newest
 from fhir_server.interactions.integrity import integrity_problems
 from fhir_server.interactions.retrying import retrying
+from fhir_server.interactions.visibility import visible_ids
 from fhir_server.resources.claims import claims_of
 from fhir_server.resources.rules import check_rules
 from fhir_server.search.custom import InForce
@@ -87,10 +88,14 @@ async def commit(
     preconditions: Sequence[Precondition] = (),
     resources: Sequence[Resource] = (),
     *,
+    actor: Actor | None = None,
+    seen: Plan | None = None,
     rehearse: bool = False,
 ) -> tuple[tuple[Stored, ...], list[Issue]]:
     """Write `ops` in one store transaction; also what referential integrity and the manners have to say as warnings.
 
+    `actor` is who asks for it, None for the server itself: manners ask what the actor may do, and a refusal names no holder
+    that the actor may not see. `seen` has read what the ops follow from; `preconditions` has all of its own.
     `resources` are the JSON forms behind the ops, looked at when referential integrity is on. Raises Conflict when a
     claim is taken, BrokenReference when integrity is enforced, and lets `Stale` of the store pass to the caller, who
     knows whether to try again or to answer 412. With `rehearse` nothing is written: the versions are what would be.
@@ -100,18 +105,23 @@ async def commit(
         warnings, more = await integrity_problems(services, ops, resources)
         preconditions = (*preconditions, *more)
     if governed(ops):
-        versions, told = await _judge_and_write(services, ops, preconditions, rehearse)
+        versions, told = await _judge_and_write(services, ops, preconditions, actor, seen, rehearse)
         versions = versions[: len(ops)]
         warnings += told
     else:
-        versions = await _write(services, ops, preconditions, rehearse)
+        versions = await _write(services, ops, preconditions, actor, rehearse)
     if any(op.type == SEARCH_PARAMETER for op in ops):
         await follow(services)
     return versions, warnings
 
 
 async def _judge_and_write(
-    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool
+    services: Services,
+    ops: Sequence[WriteOp],
+    preconditions: Sequence[Precondition],
+    actor: Actor | None,
+    seen: Plan | None,
+    rehearse: bool,
 ) -> tuple[tuple[Stored, ...], tuple[Issue, ...]]:
     """Write what the manners of the types make of the writes, with their warnings; judged anew when others overtake it.
 
@@ -119,9 +129,9 @@ async def _judge_and_write(
     """
 
     async def attempt() -> tuple[tuple[Stored, ...], tuple[Issue, ...]] | Stale:
-        judged, found, warnings = await govern(services, ops, prepare)
+        judged, found, warnings = await govern(services, ops, prepare, actor, seen)
         try:
-            return await _write(services, judged, (*preconditions, *found), rehearse), warnings
+            return await _write(services, judged, (*preconditions, *found), actor, rehearse), warnings
         except Stale as stale:
             if stale.precondition in preconditions:
                 return stale
@@ -134,12 +144,16 @@ async def _judge_and_write(
 
 
 async def _write(
-    services: Services, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool
+    services: Services,
+    ops: Sequence[WriteOp],
+    preconditions: Sequence[Precondition],
+    actor: Actor | None,
+    rehearse: bool,
 ) -> tuple[Stored, ...]:
     try:
         return await _transact(services, ops, preconditions, rehearse)
     except ClaimRefused as refused:
-        raise _conflict(refused, ops[refused.op]) from refused
+        raise _conflict(refused, ops[refused.op], await _named(services, refused, actor)) from refused
 
 
 async def _transact(
@@ -167,8 +181,17 @@ def _indexed_by(in_force: InForce, op: WriteOp) -> WriteOp:
     return replace(op, entries=in_force.extractor.extract(resource), parameters=in_force.sequence)
 
 
-def _conflict(refused: ClaimRefused, op: WriteOp) -> Conflict:
-    holders = ", ".join(f"{type}/{id}" for type, id in refused.holders)
+async def _named(services: Services, refused: ClaimRefused, actor: Actor | None) -> list[str]:
+    """The addresses of the holders that the actor may see."""
+    named = []
+    for type, id in refused.holders:
+        if actor is None or await visible_ids(actor, services, type, (id,)):
+            named.append(f"{type}/{id}")
+    return named
+
+
+def _conflict(refused: ClaimRefused, op: WriteOp, named: Sequence[str]) -> Conflict:
+    holders = ", ".join(named)
     return Conflict(
         f"{op.type}/{op.id} cannot have {refused.key}: it is held by {holders or 'another'}.",
         op.type,

@@ -21,6 +21,7 @@ from fhir_server.interactions.governing import Plan as Looking
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.writing import commit, prepare
 from fhir_server.operations.given import Given
+from fhir_server.operations.seeing import require_seen
 from fhir_server.resources.change import Known
 from fhir_server.store.records import Method, Stored, WriteOp
 
@@ -54,9 +55,10 @@ async def carry_out(
 ) -> FhirResponse:
     """Plan and write, again when others were faster.
 
-    Raises PreconditionFailed (412) for a stale If-Match, Conflict (409) for a claim that is taken, BusinessRule (422) for
+    Raises NotFound for what the actor may not see, PreconditionFailed (412) for a stale If-Match, Conflict (409) for a claim that is taken, BusinessRule (422) for
     what a rule refuses, and when `request-id` was used for another request.
     """
+    await require_seen(call, services, given)
     dry = given.one("dry-run") is True
     request_id = None if dry else given.one("request-id")
     body = encode({**call.parameters, "parameter": call.parameters.get("parameter", [])})
@@ -73,7 +75,13 @@ async def carry_out(
         if request_id is not None:
             ops.append(await _recording(services, looking, request_id, digest, writes))
         versions, warnings = await commit(
-            services, ops, looking.preconditions, [w.resource for w in writes], rehearse=dry
+            services,
+            ops,
+            looking.preconditions,
+            [w.resource for w in writes],
+            actor=call.request.actor,
+            seen=looking,
+            rehearse=dry,
         )
         return _answered(versions[: len(writes)], answer, warnings)
 

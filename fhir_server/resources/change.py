@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fhir_r4.errors import Issue
-from fhir_server.context import Resource, Services
+from fhir_server.context import Actor, Resource, Services
 from fhir_server.search.tree import Expression
 from fhir_server.store.records import Claim, Method
 
@@ -21,6 +21,7 @@ class Change:
     """The state of a resource before and after: None where it does not exist.
 
     `derived` says that another change of the same commit made this one (`Consequence.writes`): it is the server's own.
+    `actor` is who asks for the change, None where that is the server itself.
     """
 
     type: str
@@ -29,6 +30,7 @@ class Change:
     before: Resource | None
     after: Resource | None
     derived: bool = False
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from fhir_server.store.judging import ALWAYS, is_live
 from fhir_server.store.protocol import ClaimRefused, Extract, Stale
 from fhir_server.store.records import (
     Claim,
+    Claiming,
     Explanation,
     HistoryPage,
     HistoryQuery,
@@ -323,6 +324,28 @@ class MemoryStore:
             changed = sum(self._held.index_anew(resource, extract) for resource in due[:limit])
             next = due[limit - 1].created if len(due) > limit else None
             return Reindexed(next, len(due[:limit]), changed)
+
+    async def reclaim(self, wanted: Sequence[Claiming]) -> int:
+        changed = 0
+        with self._lock:
+            for one in wanted:
+                key = (one.type, one.id)
+                resource = self._held.resources.get(key)
+                if resource is None or resource.versions[-1].sequence != one.sequence:
+                    continue
+                names = self._claimed.get(key, frozenset())
+                before = [c for name in names for c in self._claims.get(name, {}).get(key, ())]
+                changed += set(before) != set(one.claims)
+                self._hold(key, names, one.claims)
+        return changed
+
+    def _hold(self, key: Key, before: Collection[str], claims: Sequence[Claim]) -> None:
+        for name in before:
+            self._claims.get(name, {}).pop(key, None)
+        for claim in claims:
+            held = self._claims.setdefault(claim.key, {})
+            held[key] = (*held.get(key, ()), claim)
+        self._claimed[key] = frozenset(claim.key for claim in claims)
 
     async def indexed_fingerprints(self) -> Mapping[str, str]:
         with self._lock:

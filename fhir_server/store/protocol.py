@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.records import (
+    Claiming,
     Copied,
     Explanation,
     HistoryPage,
@@ -110,7 +111,8 @@ class Store(Protocol):
     ) -> dict[str, list[tuple[Decimal, int, int]]]:
         """What the live claims on each of `keys` hold within `interval`: (units, low, high), in no order.
 
-        Claims for always hold all of the interval, from now on; those of the resources `without` are left out.
+        Claims for always hold all of the interval, from now on; those of the resources `without` are left out. The lists
+        are not to be changed: a store may give the same ones again.
         """
 
     def changes(self, after: int = 0, limit: int | None = None) -> AsyncIterator[Stored]:
@@ -148,6 +150,13 @@ class Store(Protocol):
 
         Resources are taken in order of creation; `after` is `Reindexed.next` of the stretch before, 0 to begin. No
         version is written. What is written meanwhile keeps its own entries. Raises Stale when `newest` does not hold.
+        """
+
+    async def reclaim(self, wanted: Sequence[Claiming]) -> int:
+        """Give resources the claims that they should hold, in one transaction; how many held others.
+
+        No version is written, and nothing is judged: what is held twice by then stays so. Resources that were written
+        since are left as they are.
         """
 
     async def indexed_fingerprints(self) -> Mapping[str, str]:

@@ -147,6 +147,16 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Claiming:
+    """The claims that a resource should hold, as its version with this sequence has it."""
+
+    type: str
+    id: str
+    sequence: int
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reindexed:
     """A stretch of resources whose index entries were made anew.
 

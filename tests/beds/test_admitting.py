@@ -372,3 +372,37 @@ async def test_a_bed_is_found_for_later(ward: Client) -> None:
     await admit(ward, 1, "b4", expected_discharge="2999-01-04T10:00:00Z")
     assert (await found_beds(ward, ward="Location/r2", from_="2999-01-04T09:00:00Z"))[0] == []
     assert (await found_beds(ward, ward="Location/r2", from_="2999-01-04T10:00:00Z"))[0] == ["b4"]
+
+
+async def test_flags_of_a_stay_end_with_it_and_isolation_goes_on_when_that_is_taken_back(
+    ward: Client,
+) -> None:
+    made = await admit(ward, 1, "b4", isolation="airborne")
+    own = {
+        "resourceType": "Flag",
+        "id": "f1",
+        "status": "active",
+        "code": {"text": "Speaks no English"},
+        "subject": {"reference": "Patient/p1"},
+        "encounter": {"reference": f"Encounter/{made['id']}"},
+    }
+    await ward.put_json("/Flag/f1", own)
+
+    async def flags() -> list[tuple[str, str, bool]]:
+        found = (await ward.get("/Flag", params={"encounter": f"Encounter/{made['id']}"})).json()
+        told = [entry["resource"] for entry in found["entry"]]
+        return sorted((f["code"]["text"], f["status"], "end" in f.get("period", {})) for f in told)
+
+    assert await flags() == [("Isolation: airborne", "active", False), (own["code"]["text"], "active", False)]
+    finished = {**await read(ward, f"Encounter/{made['id']}"), "status": "finished"}
+    assert (await ward.put_json(f"/Encounter/{made['id']}", finished)).status_code == 200
+    assert await flags() == [
+        ("Isolation: airborne", "inactive", True),
+        (own["code"]["text"], "active", False),
+    ]
+    await call(ward, f"Encounter/{made['id']}/$cancel-discharge", reason=concept("Mistake"))
+    assert [(text, status) for text, status, _ in await flags()] == [
+        ("Isolation: airborne", "active"),
+        ("Isolation: airborne", "inactive"),
+        (own["code"]["text"], "active"),
+    ]

@@ -56,6 +56,31 @@ async def test_a_patient_has_one_inpatient_stay(ward: Client) -> None:
     assert await state(ward, "b2") is None
 
 
+async def test_stays_of_other_houses_are_loaded_as_they_are(ward: Client) -> None:
+    elsewhere = {"location": {"display": "Ward 9, bed 3"}, "status": "active"}
+    foreign = {"location": {"reference": "https://other.example/fhir/Location/b1"}, "status": "active"}
+    await send(ward, stay("e1", "p1", at("b1")), 201)
+    await send(ward, stay("x1", "p1"), 201)
+    await send(ward, stay("x2", "p1", elsewhere), 201)
+    await send(ward, stay("x3", "p1", foreign), 201)
+    await send(ward, stay("x1", "p1", at("w2")), 409)  # a ward of this house
+
+
+async def test_a_stay_of_another_house_is_told_to_hold_nothing(ward: Client) -> None:
+    answer = await ward.put_json("/Encounter/x1", stay("x1", "p1"), prefer="return=OperationOutcome")
+    assert "another house" in answer.json()["issue"][0]["diagnostics"]
+    answer = await ward.put_json(
+        "/Encounter/e1", stay("e1", "p1", at("b1")), prefer="return=OperationOutcome"
+    )
+    assert [issue["severity"] for issue in answer.json()["issue"]] == ["information"]
+
+
+async def test_who_is_on_leave_without_a_bed_has_one_stay_still(ward: Client) -> None:
+    await send(ward, stay("e1", "p1", at("b1")), 201)
+    await send(ward, stay("e1", "p1", at("b1", "completed"), status="onleave"), 200)
+    assert "inpatient:Patient/p1" in await send(ward, stay("e2", "p1", at("b2")), 409)
+
+
 async def test_a_patient_of_the_emergency_department_lies_in_one_bed_too(ward: Client) -> None:
     await send(ward, stay("e1", "p1", at("b1"), code="EMER"), 201)
     assert "in-bed:Patient/p1" in await send(ward, stay("e2", "p1", at("b2")), 409)

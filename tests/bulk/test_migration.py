@@ -151,3 +151,26 @@ def test_the_command_copies_what_was_loaded_and_check_finds_nothing_wrong(tmp_pa
     assert len(shas) == 1
     same = run(app, ["migrate", "--from", first, "--to", first])
     assert same.exit_code == 2
+
+
+def test_a_store_that_was_moved_still_gives_nobody_the_same_bed_or_time(tmp_path, mongo_address):
+    lines = [
+        '{"resourceType":"Location","id":"b","physicalType":{"coding":[{"code":"bd"}]}}',
+        '{"resourceType":"Encounter","id":"e","status":"in-progress","class":{"code":"IMP"},'
+        '"subject":{"reference":"Patient/p"},"location":[{"location":{"reference":"Location/b"},"status":"active"}]}',
+        '{"resourceType":"Schedule","id":"s","actor":[{"reference":"Practitioner/d"}]}',
+        '{"resourceType":"Appointment","id":"a","status":"booked","start":"2091-03-05T09:00:00Z",'
+        '"end":"2091-03-05T09:30:00Z","participant":[{"actor":{"reference":"Practitioner/d"},"status":"accepted"}]}',
+    ]
+    (tmp_path / "first.ndjson").write_text("\n".join(lines) + "\n")
+    second = [line.replace('"id":"e"', '"id":"e2"').replace('"id":"a"', '"id":"a2"') for line in lines[1::2]]
+    (tmp_path / "second.ndjson").write_text("\n".join(second) + "\n")
+    run = CliRunner().invoke
+    first = f"sqlite:///{tmp_path}/first.db"
+    assert run(app, ["load", str(tmp_path / "first.ndjson"), "--store", first]).exit_code == 0
+    assert run(app, ["migrate", "--from", first, "--to", mongo_address]).exit_code == 0
+    for store in (first, mongo_address):
+        checked = run(app, ["check", "--store", store])
+        assert checked.exit_code == 0, checked.output
+        loaded = run(app, ["load", str(tmp_path / "second.ndjson"), "--store", store])
+        assert "2 refused" in loaded.output, loaded.output

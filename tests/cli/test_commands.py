@@ -184,3 +184,23 @@ def test_check_finds_a_lost_index_entry_and_reindex_mends_it(osler, store: str) 
     assert "Patient/a" in found.stdout
     assert osler("reindex").exit_code == 0
     assert osler("check").exit_code == 0
+
+
+def test_check_tells_of_a_lost_claim_and_reindex_makes_it_anew(osler, store: str) -> None:
+    import sqlite3
+
+    bed = '{"resourceType":"Location","id":"b","physicalType":{"coding":[{"code":"bd"}]}}'
+    stay = (
+        '{"resourceType":"Encounter","id":"e","status":"in-progress","class":{"code":"IMP"},'
+        '"subject":{"reference":"Patient/p"},"location":[{"location":{"reference":"Location/b"},"status":"active"}]}'
+    )
+    osler("load", "-", stdin=f"{bed}\n{stay}\n")
+    connection = sqlite3.connect(store.removeprefix("sqlite:///"))
+    connection.execute("DELETE FROM claim")
+    connection.commit()
+    connection.close()
+    found = osler("check")
+    assert found.exit_code == 1
+    assert "osler reindex" in found.stdout
+    assert "claims of 1 resources changed" in osler("reindex").stdout
+    assert osler("check").exit_code == 0

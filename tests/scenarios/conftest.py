@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests import mongod
-from tests.scenarios.servers import Server, serving
+from tests.scenarios.servers import Server, osler, serving
 from tests.scenarios.writers import HEADERS
 
 QUIET = {"OSLER_LOG_LEVEL": "warning"}
@@ -22,7 +22,10 @@ QUIET = {"OSLER_LOG_LEVEL": "warning"}
     ids=["one process", "two processes", "four processes on MongoDB"],
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one process, with two on the same file, and with four on MongoDB; kept for the tests of a module."""
+    """A server with one process, with two on the same file, and with four on MongoDB; kept for the tests of a module.
+
+    When they are over nothing in its store contradicts anything: no claim, Slot or bed is left behind.
+    """
     kind, workers = request.param
     if kind == "mongo":
         name = f"osler-test-{uuid.uuid4().hex[:12]}"
@@ -31,6 +34,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         address = f"sqlite:///{tmp_path_factory.mktemp('store') / 'osler.db'}"
     with serving(address, workers=workers, variables=QUIET) as running:
         yield running
+    checked = osler("check", "--quiet", "--store", address)
+    assert checked.code == 0, checked.output
     if kind == "mongo":
         with mongod.client(address) as client:
             client.drop_database(name)

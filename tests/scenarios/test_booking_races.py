@@ -70,6 +70,33 @@ async def test_of_50_bookings_of_a_doctor_without_slots_one_gets_the_time(crowd:
     assert statuses(responses) == {201: 1, 409: 49}
 
 
+async def test_of_50_who_book_one_proposal_one_gets_it_and_the_others_leave_nothing(
+    crowd: httpx.AsyncClient,
+) -> None:
+    mark = fresh()
+    schedule = await manage(crowd, f"Practitioner/d-{mark}")
+    await open_slot(crowd, schedule)
+    day = START[:10]
+    offered = (
+        await crowd.get(f"Appointment/$find?start={day}&end={day}&schedule=Schedule/{schedule}")
+    ).json()
+    (proposal,) = offered["entry"]
+
+    def asked(n: int) -> dict[str, Any]:
+        reference = {"reference": f"Appointment/{proposal['resource']['id']}"}
+        patient = {"resourceType": "Patient", "name": [{"family": f"P-{mark}-{n}"}]}
+        given = [
+            {"name": "appointment-reference", "valueReference": reference},
+            {"name": "patient-resource", "resource": patient},
+        ]
+        return {"resourceType": "Parameters", "parameter": given}
+
+    responses = await at_once(crowd.post("Appointment/$book", json=asked(n)) for n in range(50))
+    assert statuses(responses) == {200: 1, 409: 49}
+    assert (await crowd.get(f"Patient?family=P-{mark}&_summary=count")).json()["total"] == 1
+    assert len(await live(crowd, f"actor=Practitioner/d-{mark}")) == 1
+
+
 async def test_of_joint_bookings_that_share_the_room_one_wins_and_the_losers_hold_nothing(
     crowd: httpx.AsyncClient,
 ) -> None:

@@ -19,12 +19,28 @@ from fhirclient.server import FHIRServer
 from fhirpy import SyncFHIRClient
 from fhirpy.base.exceptions import OperationOutcome
 
-from tests.scenarios.servers import Server, osler
+from tests.scenarios.conftest import QUIET
+from tests.scenarios.servers import Server, osler, serving
 from tests.scenarios.writers import HEADERS
 
 DAY = "2091-03-05"
+ON_BOTH_STORES = pytest.mark.parametrize("address", ["sqlite", "mongo"], indirect=True)
 NINE = datetime(2091, 3, 5, 9, tzinfo=UTC)
 HOURS = ("09:00", "09:30", "10:00")
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    """The store: a file, or MongoDB where the test asks for both."""
+    if getattr(request, "param", "sqlite") == "mongo":
+        return str(request.getfixturevalue("mongo_address"))
+    return f"sqlite:///{tmp_path}/osler.db"
+
+
+@pytest.fixture
+def alone(address: str) -> Iterator[Server]:
+    with serving(address, variables=QUIET) as running:
+        yield running
 
 
 @pytest.fixture
@@ -41,9 +57,8 @@ def desk(alone: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def store(alone: Server, tmp_path: Any) -> Iterator[str]:
+def store(alone: Server, address: str) -> Iterator[str]:
     """The store of the server; when the test is over nothing in it contradicts anything."""
-    address = f"sqlite:///{tmp_path}/osler.db"
     yield address
     assert alone.terminate() == 0
     checked = osler("check", "--store", address)
@@ -93,6 +108,7 @@ def made(partner: SyncFHIRClient, resource: dict[str, Any]) -> Any:
     return partner.resource(resource["resourceType"], **resource)
 
 
+@ON_BOTH_STORES
 def test_a_partner_with_plain_http_books_moves_and_cancels(desk: httpx.Client, store: str) -> None:
     found = desk.get(f"Slot?schedule.actor=Practitioner/d&status=free&start=ge{DAY}&_sort=start").json()
     nine, half_past, ten = (entry["resource"] for entry in found["entry"])
@@ -141,6 +157,7 @@ def test_a_transaction_of_a_partner_books_all_or_nothing(desk: httpx.Client, sto
     assert free(desk) == ["at-0900", "at-0930"]
 
 
+@ON_BOTH_STORES
 def test_a_partner_with_fhirpy_books_and_cancels(desk: httpx.Client, alone: Server, store: str) -> None:
     partner = SyncFHIRClient(base_of(alone).rstrip("/"))
     found = partner.resources("Slot").search(schedule="Schedule/s", status="free").sort("start").fetch_all()
@@ -173,6 +190,7 @@ def test_a_merge_that_fhirpy_calls_patch_is_refused_and_changes_nothing(
     assert len(free(desk)) == 2
 
 
+@ON_BOTH_STORES
 def test_a_partner_with_fhirclient_books_and_cancels(desk: httpx.Client, alone: Server, store: str) -> None:
     partner = FHIRServer(None, base_of(alone))
     where = {"schedule": "Schedule/s", "status": "free", "_sort": "start"}

@@ -11,6 +11,7 @@ import httpx
 
 from fhir_r4.temporal import format_instant, parse_interval
 from fhir_server.app import create_app
+from fhir_server.http.dispatcher import ActorOf
 from fhir_server.interactions.indexing import begin
 from fhir_server.settings import Settings
 from fhir_server.store.memory import MemoryStore
@@ -85,8 +86,10 @@ def _value(value: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def desk_at(store: Store, clock: Clock, **settings: Any) -> AsyncIterator[Desk]:
-    app = create_app(Settings(log_level="error", **settings), store, clock=clock)
+async def desk_at(
+    store: Store, clock: Clock, actor_of: ActorOf | None = None, **settings: Any
+) -> AsyncIterator[Desk]:
+    app = create_app(Settings(log_level="error", **settings), store, clock=clock, actor_of=actor_of)
     await begin(app.services)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
     client = Desk(transport=transport, base_url=BASE, timeout=30)

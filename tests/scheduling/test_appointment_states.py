@@ -185,6 +185,24 @@ async def test_a_schedule_with_rules_that_make_no_sense_is_refused(desk: Desk) -
     assert (await desk.put_json("Schedule/x", schedule("x", DOCTOR, extension=zone))).status_code == 422
 
 
+def charge(id: str, about: str, status: str = "planned") -> dict[str, Any]:
+    code = {"coding": [{"system": "urn:charges", "code": "visit"}]}
+    information = [ref(f"Appointment/{about}")]
+    more = {"subject": ref("Patient/p1"), "supportingInformation": information}
+    return {"resourceType": "ChargeItem", "id": id, "status": status, "code": code, **more}
+
+
+async def test_the_planned_charges_of_what_is_cancelled_are_aborted(desk: Desk) -> None:
+    await desk.put_ok(appointment(DOCTOR, id="a1"), appointment(DOCTOR, id="a2", start=60, end=90))
+    await desk.put_ok(charge("c1", "a1"), charge("c2", "a1", "billable"), charge("c3", "a2"))
+    assert (await desk.set_status("a1", "cancelled")).status_code == 200
+    seen = [(await desk.read(f"ChargeItem/c{n}"))["status"] for n in (1, 2, 3)]
+    assert seen == ["aborted", "billable", "planned"]
+    reason = {"text": "ill"}
+    assert (await desk.operate("Appointment/a2/$cancel", reason=reason)).status_code == 200
+    assert (await desk.read("ChargeItem/c3"))["status"] == "aborted"
+
+
 def answer(actor: str, status: str, id: str = "a1") -> dict[str, Any]:
     return {
         "resourceType": "AppointmentResponse",
@@ -223,10 +241,35 @@ async def test_who_declines_is_free_and_the_appointment_is_pending_with_a_task(d
     assert (await desk.post_json("Appointment", appointment(DOCTOR))).status_code == 201
 
 
-async def test_an_answer_of_a_stranger_is_refused(desk: Desk) -> None:
+async def test_an_answer_of_a_stranger_is_kept_without_effect_and_that_is_told(desk: Desk) -> None:
     await asked(desk, "accepted", "needs-action")
     stranger = answer("Practitioner/nobody", "accepted")
-    assert (await desk.post_json("AppointmentResponse", stranger)).status_code == 422
+    response = await desk.post_json("AppointmentResponse", stranger, prefer="return=OperationOutcome")
+    assert response.status_code == 201
+    (issue, _) = response.json()["issue"]
+    assert (issue["severity"], "nobody who takes part" in issue["diagnostics"]) == ("warning", True)
+    assert (await desk.read("Appointment/a1"))["meta"]["versionId"] == "1"
+
+
+async def test_an_actor_without_a_reference_is_nobody_of_those_without_one(desk: Desk) -> None:
+    made = appointment(DOCTOR, id="a1", status="pending")
+    made["participant"] += [{"actor": {"display": "By telephone"}, "status": "needs-action"}]
+    await desk.put_ok(made)
+    response = await desk.post_json(
+        "AppointmentResponse", {**answer(DOCTOR, "accepted"), "actor": {"display": "Somebody"}}
+    )
+    assert response.status_code == 201, response.text
+    assert (await desk.read("Appointment/a1"))["meta"]["versionId"] == "1"
+
+
+async def test_an_answer_by_identifier_is_of_who_takes_part_by_it(desk: Desk) -> None:
+    made = appointment(DOCTOR, id="a1", status="pending")
+    one = {"identifier": {"system": "urn:staff", "value": "7"}}
+    made["participant"] += [{"actor": one, "status": "needs-action"}]
+    await desk.put_ok(made)
+    response = await desk.post_json("AppointmentResponse", {**answer(DOCTOR, "accepted"), "actor": one})
+    assert response.status_code == 201, response.text
+    assert (await desk.read("Appointment/a1"))["participant"][-1]["status"] == "accepted"
 
 
 @pytest.mark.parametrize("status", ["cancelled", "fulfilled"])

@@ -147,11 +147,11 @@ async def test_a_doctor_whose_record_asks_for_it_has_to_accept(desk: Desk) -> No
     made["participant"][1]["status"] = "needs-action"
     booked = only(await desk.operate("Appointment/$book", appointment_resource=made))
     assert (booked["status"], booked["participant"][1]["status"]) == ("pending", "needs-action")
-    response = await desk.operate(
-        f"Appointment/{booked['id']}/$respond",
-        actor=ref(DOCTOR),
-        participantStatus={"valueCode": "accepted"},
-    )
+    accepted = {"valueCode": "accepted"}
+    address = f"Appointment/{booked['id']}/$respond"
+    stranger = await desk.operate(address, actor=ref("Practitioner/d9"), participantStatus=accepted)
+    assert stranger.status_code == 422, stranger.text
+    response = await desk.operate(address, actor=ref(DOCTOR), participantStatus=accepted)
     assert only(response)["resourceType"] == "AppointmentResponse"
     assert response.json()["entry"][1]["resource"]["status"] == "booked"
 

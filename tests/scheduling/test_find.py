@@ -331,3 +331,30 @@ async def test_a_place_that_is_closed_for_good_is_not_offered(clinic: Desk):
         "PractitionerRole/ra",
         "Location/room1",
     }
+
+
+async def test_what_was_found_before_is_forgotten_when_it_is_no_longer_so(clinic: Desk):
+    async def told(**given):
+        return [t[11:16] for t in starts(await found(clinic, DAY, DAY, schedule=ref("Schedule/sa"), **given))]
+
+    assert await told() == await told() == ["09:00", "09:30", "10:00", "10:30", "11:00", "11:30"]
+    first = await book(
+        clinic, "PractitionerRole/ra", start=f"{DAY}T09:30:00+01:00", end=f"{DAY}T10:00:00+01:00"
+    )
+    assert await told() == ["09:00", "10:00", "10:30", "11:00", "11:30"]
+    assert await told(duration=60) == ["10:00", "10:30", "11:00"]
+    await clinic.put_ok(hold("PractitionerRole/ra", id="h", expires=10 * MINUTE, start=60, end=90))
+    assert await told() == ["09:00", "10:00", "10:30", "11:30"]
+    assert await told(patient_reference=ref("Patient/p1")) == await told()
+    clinic.clock.now += 10 * MINUTE
+    assert await told() == ["09:00", "10:00", "10:30", "11:00", "11:30"]
+    assert (await clinic.set_status(first["id"], "cancelled")).status_code == 200
+    assert len(await told()) == 6
+    role = await clinic.read("PractitionerRole/ra")
+    role["availableTime"][0]["availableEndTime"] = "10:00:00"
+    await clinic.put_ok(role)
+    assert await told() == ["09:00", "09:30"]
+    clinic.clock.now += 24 * 60 * MINUTE + 15 * MINUTE  # Tuesday 08:25Z, 09:25 in Berlin
+    assert await told() == ["09:30"]
+    clinic.clock.now += 24 * 60 * MINUTE
+    assert await told() == []

@@ -2,11 +2,13 @@
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_server.store.memory import MemoryStore
-from fhir_server.store.records import Claim
+from fhir_server.store.protocol import ClaimRefused
+from fhir_server.store.records import Claim, Claiming
 from fhir_server.store.sqlite.store import SqliteStore
 from tests.store.making import START, Clock, delete, put
 
@@ -112,3 +114,25 @@ async def test_both_stores_tell_the_same(tmp_path_factory, claims, later, asked)
         finally:
             await store.close()
     assert answers[0] == answers[1]
+
+
+async def test_claims_are_made_anew_without_a_version(store):
+    (kept, changed) = await store.transact([put("1", claims=(at(0, 10),)), put("2", claims=(at(20, 30),))])
+    wanted = [
+        Claiming(kept.type, "1", kept.sequence, (at(0, 10),)),
+        Claiming(changed.type, "2", changed.sequence, (at(5, 8), at(40, 50, key="other"))),
+    ]
+    assert await store.reclaim(wanted) == 1
+    assert await store.reclaim(wanted) == 0
+    assert await told(store, "time", "other") == {
+        "time": [(ONE, 0, 10), (ONE, 5, 8)],
+        "other": [(ONE, 40, 50)],
+    }
+    assert await store.last_sequence() == changed.sequence
+    # what was written since keeps what it claims; what was made anew is replaced by the next write, and judged
+    await store.transact([put("1", claims=(at(60, 70),))])
+    assert await store.reclaim(wanted[:1]) == 0
+    with pytest.raises(ClaimRefused):
+        await store.transact([put("3", claims=(at(45, 46, key="other"),))])
+    await store.transact([delete("2")])
+    assert await told(store, "time", "other") == {"time": [(ONE, 60, 70)], "other": []}

@@ -8,7 +8,7 @@ keep: the board says of a bed what its resources say at the instant that it is a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -55,6 +55,16 @@ class Person:
     name: str
     gender: str | None
     born: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The ids of what somebody may see."""
+
+    locations: frozenset[str]
+    stays: frozenset[str]
+    patients: frozenset[str]
+    tasks: frozenset[str]
 
 
 class Board:
@@ -306,16 +316,19 @@ class Board:
             found = self._texts[bed] = encode(self.shown(bed, now))
         return found
 
-    def shown(self, bed: str, now: int) -> Resource:
-        """What the board shows of a bed: its Location in short, with an extension that tells the rest."""
+    def shown(self, bed: str, now: int, may: Sight | None = None) -> Resource:
+        """What the board shows of a bed: its Location in short, with an extension that tells the rest that may be seen."""
         location = self.locations[bed]
         parts: list[Resource] = [{"url": "state", "valueCode": self.state(bed, now)}]
         lying = self.lying(bed)
-        if lying is not None:
-            parts.append({"url": "lies", "extension": self._parts(lying, bed)})
+        if lying is not None and (may is None or lying.id in may.stays):
+            parts.append({"url": "lies", "extension": self._parts(lying, bed, may)})
         for stay, _ in self.reserved(bed, now):
-            parts.append({"url": "comes", "extension": self._parts(stay, bed)})
-        for task in self._tasks_at.get(bed, ()):
+            if may is None or stay.id in may.stays:
+                parts.append({"url": "comes", "extension": self._parts(stay, bed, may)})
+        for task in self.tasks(bed):
+            if may is not None and task not in may.tasks:
+                continue
             parts.append({"url": "task", "valueReference": {"reference": f"Task/{task}"}})
         shown: Resource = {"resourceType": "Location", "id": bed, "meta": SUBSETTED}
         shown["extension"] = [{"url": OCCUPANCY, "extension": parts}]
@@ -324,10 +337,15 @@ class Board:
                 shown[name] = location[name]
         return shown
 
-    def _parts(self, stay: Stay, bed: str) -> list[Resource]:
+    def tasks(self, bed: str) -> Iterable[str]:
+        """The ids of the open Tasks at a bed."""
+        return self._tasks_at.get(bed, ())
+
+    def _parts(self, stay: Stay, bed: str, may: Sight | None) -> list[Resource]:
         parts: list[Resource] = [{"url": "stay", "valueReference": {"reference": f"Encounter/{stay.id}"}}]
-        person = self.people.get(stay.patient or "")
-        if stay.patient is not None:
+        known = stay.patient is not None and (may is None or stay.patient in may.patients)
+        person = self.people.get(stay.patient or "") if known else None
+        if known:
             reference = {"reference": f"Patient/{stay.patient}"}
             if person is not None and person.name:
                 reference["display"] = person.name
@@ -348,22 +366,19 @@ class Board:
         found = self._pages.get(root)
         if found is None:
             texts = [self.text(bed, now) for bed in self.beds(root)]
-            entries = b'},{"resource":'.join(texts)
-            body = b',"entry":[{"resource":' + entries + b"}]" if texts else b""
-            counts = encode(self.counts(root, now))
-            found = self._pages[root] = (
-                b'{"resourceType":"Bundle","meta":{"extension":'
-                + counts
-                + b'},"type":"collection"'
-                + body
-                + b"}"
-            )
+            found = self._pages[root] = _bundle(self.counts(self.beds(root), now), texts)
         return found
 
-    def counts(self, root: str | None, now: int) -> list[Resource]:
-        """How many beds are in which state; bassinets and chairs are not counted."""
+    def page_for(self, root: str | None, now: int, may: Sight) -> bytes:
+        """The board of a place for one who may not see all of it."""
+        self.pass_time(now)
+        beds = [bed for bed in self.beds(root) if bed in may.locations]
+        return _bundle(self.counts(beds, now), [encode(self.shown(bed, now, may)) for bed in beds])
+
+    def counts(self, beds: Iterable[str], now: int) -> list[Resource]:
+        """How many of the beds are in which state; bassinets and chairs are not counted."""
         tally = dict.fromkeys(STATES, 0)
-        for bed in self.beds(root):
+        for bed in beds:
             if kind_of(self.locations[bed]) == "bed":
                 tally[self.state(bed, now)] += 1
         parts = [{"url": state, "valueUnsignedInt": count} for state, count in tally.items()]
@@ -373,6 +388,13 @@ class Board:
         """The beds at or below a place that have changed since, the first change first."""
         beds: Iterable[str] = self.beds(root)
         return sorted((self.changed[b], b) for b in beds if self.changed.get(b, 0) > sequence)
+
+
+def _bundle(counts: list[Resource], texts: Sequence[bytes]) -> bytes:
+    entries = b'},{"resource":'.join(texts)
+    body = b',"entry":[{"resource":' + entries + b"}]" if texts else b""
+    head = b'{"resourceType":"Bundle","meta":{"extension":' + encode(counts)
+    return head + b'},"type":"collection"' + body + b"}"
 
 
 def _frame(location: Resource | None) -> Any:

@@ -41,6 +41,7 @@ class Stay:
     leave: tuple[Interval, ...] = ()
     here: bool = True
     began_here: bool = True
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

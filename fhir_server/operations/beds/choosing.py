@@ -83,7 +83,7 @@ def _occupied(board: Board, bed: str, wish: Wish, now: int) -> Violation | None:
         return None
     if wish.start > now and lying.leaves is not None and lying.leaves <= wish.start:
         return None
-    return Violation("bed-occupied", f"The bed is occupied by Encounter/{lying.id}.")
+    return Violation("bed-occupied", f"The bed is occupied by Encounter/{lying.id}.", lying.id)
 
 
 def _reserved(board: Board, bed: str, wish: Wish, now: int) -> list[Violation]:
@@ -91,8 +91,13 @@ def _reserved(board: Board, bed: str, wish: Wish, now: int) -> list[Violation]:
     for stay, place in board.reserved(bed, now):
         low, high = place.interval
         if stay.id != wish.stay and low < end and high > wish.start:
-            return [Violation("bed-reserved", f"The bed is reserved for Encounter/{stay.id}.")]
+            return [Violation("bed-reserved", f"The bed is reserved for Encounter/{stay.id}.", stay.id)]
     return []
+
+
+def anonymous(reason: Violation) -> Violation:
+    """The reason without the stay that it names."""
+    return Violation(reason.rule, f"The bed is {reason.rule.removeprefix('bed-')}.")
 
 
 def _score(

@@ -23,6 +23,7 @@ from fhir_server.operations.beds.asking import (
 from fhir_server.operations.beds.choosing import Wish
 from fhir_server.operations.beds.moving import require_after, wish_of
 from fhir_server.operations.given import Given, given
+from fhir_server.resources.beds.flags import isolation_flag
 from fhir_server.resources.beds.moves import (
     beds_of,
     came,
@@ -35,6 +36,7 @@ from fhir_server.resources.beds.moves import (
 from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.stays import Place, places_of
 from fhir_server.resources.beds.surroundings import holders, local_bases
+from fhir_server.resources.beds.wards import needs_of
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of
 
@@ -143,12 +145,21 @@ async def cancel_discharge(call: OperationCall, services: Services) -> FhirRespo
                     f"Location/{last.location} is taken by now: one of the parameters bed and ward is needed.",
                     "bed",
                 )
-            return [Write(reopened(back, last.index))]
+            return [Write(reopened(back, last.index)), *_isolated_again(back, known, services)]
         if bed is None:
             raise BusinessRule("There was no bed: one of the parameters bed and ward is needed.", "bed")
-        return [Write(came(back, bed, at, override_of(call, asked), bases))]
+        moved = came(back, bed, at, override_of(call, asked), bases)
+        return [Write(moved), *_isolated_again(moved, known, services)]
 
     return await carry_out_with_bed(call, services, asked, wishing, plan)
+
+
+def _isolated_again(stay: Resource, known: Known, services: Services) -> list[Write]:
+    """The Flag of isolation, which has ended with the stay."""
+    kinds = sorted(needs_of(stay, None).isolation)
+    if not kinds:
+        return []
+    return [Write(isolation_flag(services.new_id(), stay, kinds, known.now), "POST", fresh=True)]
 
 
 def _last_bed(stay: Resource, bases: Sequence[str]) -> Place | None:

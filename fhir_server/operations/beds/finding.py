@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from fhir_r4.errors import InvalidRequest, Issue, NotFound
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
+from fhir_server.interactions.visibility import visible_ids
 from fhir_server.operations.beds.asking import instant, reference_id, ward_ids
 from fhir_server.operations.beds.board import Board
-from fhir_server.operations.beds.choosing import FULL, Candidate, Wish, candidates
+from fhir_server.operations.beds.choosing import FULL, Candidate, Wish, anonymous, candidates
 from fhir_server.operations.beds.following import board_of
 from fhir_server.operations.given import Given, given
+from fhir_server.operations.seeing import require_seen
 from fhir_server.resources.beds.places import OSLER
 from fhir_server.resources.beds.stays import expected_discharge, patient_of
 from fhir_server.resources.beds.surroundings import local_bases, today
@@ -26,6 +29,7 @@ MOST = 20
 async def find_bed(call: OperationCall, services: Services) -> FhirResponse:
     """A searchset: beds that suit with `search.score`, then an OperationOutcome with an issue for each reason against others."""
     asked = given(call, FIND_BED)
+    await require_seen(call, services, asked)
     wish = await _wish(call, asked, services)
     board = await board_of(services)
     for ward in wish.wards:
@@ -33,7 +37,26 @@ async def find_bed(call: OperationCall, services: Services) -> FhirResponse:
             raise NotFound(f"There is no Location/{ward}.")
     now = services.clock()
     found = candidates(board, wish, now, today(now, services))
+    if call.request.actor.policy is not None:
+        found = await _seen(call, services, board, found)
     return FhirResponse(200, resource=_searchset(call, board, found, asked))
+
+
+async def _seen(
+    call: OperationCall, services: Services, board: Board, found: Sequence[Candidate]
+) -> list[Candidate]:
+    """The beds that the actor may see; who has one is not named where the actor may not see the stay."""
+    actor, seen = call.request.actor, []
+    beds = await visible_ids(actor, services, "Location", (c.bed for c in found))
+    stays = [r.stay for c in found for r in c.reasons if r.stay is not None]
+    known = await visible_ids(actor, services, "Encounter", stays)
+    for candidate in found:
+        if candidate.bed in beds:
+            reasons = tuple(
+                r if r.stay is None or r.stay in known else anonymous(r) for r in candidate.reasons
+            )
+            seen.append(replace(candidate, reasons=reasons))
+    return seen
 
 
 async def _wish(call: OperationCall, asked: Given, services: Services) -> Wish:

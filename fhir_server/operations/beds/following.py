@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 
 from fhir_r4.jsonio import decode_object
-from fhir_server.context import Services
-from fhir_server.operations.beds.board import Board
+from fhir_server.context import Actor, Services
+from fhir_server.interactions.visibility import visible_ids
+from fhir_server.operations.beds.board import Board, Sight
 from fhir_server.operations.beds.looking_back import versions_at
 from fhir_server.resources.beds.housekeeping import OPEN, TASK_SYSTEM
 from fhir_server.resources.beds.stays import LIVE
@@ -104,3 +105,25 @@ async def made_as_of(services: Services, instant: int) -> Board:
                 board.apply(type, stored.id, decode_object(stored.body), stored.sequence)
     await know_people(board, services)
     return board
+
+
+async def sight_of(
+    actor: Actor, services: Services, board: Board, root: str | None, now: int
+) -> Sight | None:
+    """What of the board of a place the actor may see; None: all of it."""
+    if actor.policy is None:
+        return None
+    beds = board.beds(root)
+    named = beds if root is None else (root, *beds)
+    stays: dict[str, str | None] = {}
+    for bed in beds:
+        lying = board.lying(bed)
+        there = [stay for stay, _ in board.reserved(bed, now)] + ([] if lying is None else [lying])
+        stays.update({stay.id: stay.patient for stay in there})
+    patients = [patient for patient in stays.values() if patient is not None]
+    return Sight(
+        await visible_ids(actor, services, "Location", named),
+        await visible_ids(actor, services, "Encounter", stays),
+        await visible_ids(actor, services, "Patient", patients),
+        await visible_ids(actor, services, "Task", [task for bed in beds for task in board.tasks(bed)]),
+    )

@@ -99,6 +99,7 @@ def stay_of(resource: Resource, beds: frozenset[str], as_of: int, bases: Sequenc
         leave=leave,
         here=places[-1][0] in beds,
         began_here=places[0][0] in beds,
+        id=str(resource.get("id", "")),
     )
 
 

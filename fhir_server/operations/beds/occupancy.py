@@ -14,7 +14,8 @@ from typing import Any
 
 from fhir_r4.errors import InvalidRequest, NotFound
 from fhir_r4.temporal import DAY, MINUTE, format_instant
-from fhir_server.context import FhirResponse, OperationCall, Resource, Services
+from fhir_server.context import Actor, FhirResponse, OperationCall, Resource, Services
+from fhir_server.interactions.visibility import visible_ids
 from fhir_server.operations.beds import census
 from fhir_server.operations.beds.asking import instant
 from fhir_server.operations.beds.board import Board
@@ -22,6 +23,7 @@ from fhir_server.operations.beds.census import Bed, Counting, Interval, Stay, Us
 from fhir_server.operations.beds.following import board_of
 from fhir_server.operations.beds.looking_back import beds_then, stays_then
 from fhir_server.operations.given import Given, given
+from fhir_server.operations.seeing import require_seen
 from fhir_server.resources.beds.places import OSLER, kind_of, parent_of
 from fhir_server.resources.beds.surroundings import MOST_LEVELS, local_bases
 
@@ -66,18 +68,22 @@ class Facts:
 async def occupancy(call: OperationCall, services: Services) -> FhirResponse:
     """A MeasureReport with a group for each part of the period, and groups for the whole of it."""
     asked = given(call, OCCUPANCY)
+    await require_seen(call, services, asked)
     board = await board_of(services)
     if call.id is not None and call.id not in board.locations:
         raise NotFound(f"There is no Location/{call.id}.")
     question = _question(asked, zone_of(board, call.id, services))
-    beds = [b for b in board.beds(call.id) if kind_of(board.locations[b]) == "bed"]
+    actor = call.request.actor
+    counted = [b for b in board.beds(call.id) if kind_of(board.locations[b]) == "bed"]
+    seen = await visible_ids(actor, services, "Location", counted)
+    beds = [b for b in counted if b in seen]
     now = services.clock()
     told = asked.one("as-of")
     as_of = min(now, question.span[1]) if told is None else min(now, instant(told))
-    facts = await _facts(services, beds, question, as_of)
+    facts = await _facts(services, actor, beds, question, as_of)
     report = _report(call, question, facts)
     if told is None and as_of < now:
-        today = await _facts(services, beds, question, now)
+        today = await _facts(services, actor, beds, question, now)
         report |= _restated(question, facts, today)
     return FhirResponse(200, resource=report)
 
@@ -123,11 +129,15 @@ def _choice(asked: Given, name: str, choices: Sequence[str]) -> str:
     return choices[0] if value is None else str(value)
 
 
-async def _facts(services: Services, beds: Sequence[str], question: Question, as_of: int) -> Facts:
+async def _facts(
+    services: Services, actor: Actor, beds: Sequence[str], question: Question, as_of: int
+) -> Facts:
+    """What was known at an instant of the beds, and of those of their stays that the actor may see."""
     closed = await beds_then(services, beds, question.span, as_of)
     bases = local_bases(services)
     stays = await stays_then(services, beds, question.span, as_of, bases) if beds else []
-    return Facts(tuple(closed), tuple(stays), as_of)
+    seen = await visible_ids(actor, services, "Encounter", (s.id for s in stays))
+    return Facts(tuple(closed), tuple(s for s in stays if s.id in seen), as_of)
 
 
 def use_of(question: Question, facts: Facts, days: Sequence[tuple[date, Interval]]) -> Use:

@@ -11,10 +11,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from fhir_r4.errors import NotFound
-from fhir_server.context import FhirResponse, OperationCall, Services
+from fhir_r4.jsonio import encode
+from fhir_server.context import Actor, FhirResponse, OperationCall, Services
 from fhir_server.operations.beds.asking import instant
-from fhir_server.operations.beds.following import board_of, made_as_of
+from fhir_server.operations.beds.board import Board
+from fhir_server.operations.beds.following import board_of, made_as_of, sight_of
 from fhir_server.operations.given import given
+from fhir_server.operations.seeing import require_seen
 
 BED_BOARD = "https://osler.health/fhir/OperationDefinition/Location-bed-board"
 EVENT_STREAM = "text/event-stream"
@@ -27,20 +30,27 @@ ALIVE_SECONDS = 15.0
 async def bed_board(call: OperationCall, services: Services) -> FhirResponse:
     """A Bundle with every bed at or below the place, or of the house."""
     asked = given(call, BED_BOARD)
+    await require_seen(call, services, asked)
+    actor = call.request.actor
     at = asked.one("at")
     if at is not None:
         board = await made_as_of(services, instant(at))
         _require_place(call, call.id is None or call.id in board.locations)
-        return FhirResponse(200, body=board.page(call.id, instant(at)))
+        return FhirResponse(200, body=await _page(board, actor, services, call.id, instant(at)))
     board = await board_of(services)
     _require_place(call, call.id is None or call.id in board.locations)
     if EVENT_STREAM in call.request.headers.get("accept", ""):
         last = call.request.headers.get("last-event-id", "")
-        stream = events(services, call.id, int(last) if last.isdecimal() else None)
+        stream = events(services, call.id, int(last) if last.isdecimal() else None, actor)
         return FhirResponse(
             200, media_type=EVENT_STREAM, stream=stream, headers={"Cache-Control": "no-store"}
         )
-    return FhirResponse(200, body=board.page(call.id, services.clock()))
+    return FhirResponse(200, body=await _page(board, actor, services, call.id, services.clock()))
+
+
+async def _page(board: Board, actor: Actor, services: Services, root: str | None, now: int) -> bytes:
+    may = await sight_of(actor, services, board, root, now)
+    return board.page(root, now) if may is None else board.page_for(root, now, may)
 
 
 def _require_place(call: OperationCall, found: bool) -> None:
@@ -48,17 +58,25 @@ def _require_place(call: OperationCall, found: bool) -> None:
         raise NotFound(f"There is no Location/{call.id}.")
 
 
-async def events(services: Services, root: str | None, after: int | None) -> AsyncIterator[bytes]:
+async def events(
+    services: Services, root: str | None, after: int | None, actor: Actor
+) -> AsyncIterator[bytes]:
     """The board and its changes without end, as text of an event stream; `after`: only what has changed since."""
     board = await board_of(services)
     if after is None or after > board.sequence:
-        yield _event("board", board.sequence, board.page(root, services.clock()))
-        after = board.sequence
+        sequence = board.sequence
+        yield _event("board", sequence, await _page(board, actor, services, root, services.clock()))
+        after = sequence
     quiet = 0.0
     while True:
         told = False
-        for sequence, bed in board.changed_since(after, root):
-            yield _event("bed", sequence, board.text(bed, services.clock()))
+        changed = board.changed_since(after, root)
+        may = await sight_of(actor, services, board, root, services.clock()) if changed else None
+        for sequence, bed in changed:
+            if may is None:
+                yield _event("bed", sequence, board.text(bed, services.clock()))
+            elif bed in may.locations:
+                yield _event("bed", sequence, encode(board.shown(bed, services.clock(), may)))
             after, told = sequence, True
         quiet = 0.0 if told else quiet + LOOK_SECONDS
         if quiet >= ALIVE_SECONDS:

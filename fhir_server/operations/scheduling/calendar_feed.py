@@ -22,6 +22,7 @@ from fhir_server.operations.scheduling.hit import people_of
 from fhir_server.resources.scheduling.intervals import Interval
 from fhir_server.resources.scheduling.lifecycle import LIVE, is_live, period_of
 from fhir_server.resources.scheduling.rules import local_reference
+from fhir_server.search.rewrite import limited
 from fhir_server.search.tree import DateIs, Expression, RefersTo, TokenIs, all_of, any_of
 from fhir_server.store.records import Stored
 
@@ -81,14 +82,13 @@ async def _events(
     low, high = period
     times: list[Expression] = [DateIs("date", "ge", low, low + 1), DateIs("date", "lt", high, high + 1)]
     live = any_of(TokenIs("status", None, status) for status in (*LIVE, "fulfilled"))
-    appointments = await _all(
-        services, "Appointment", all_of([any_of(_refers("actor", p) for p in people), live, *times])
-    )
+    policy = call.request.actor.policy
+    theirs = all_of([any_of(_refers("actor", p) for p in people), live, *times])
+    appointments = await _all(services, "Appointment", limited(theirs, ("Appointment",), policy))
     begin: list[Expression] = [DateIs("start", "ge", low, low + 1), DateIs("start", "lt", high, high + 1)]
     blocked = TokenIs("status", None, "busy-unavailable")
-    blocks = await _all(
-        services, "Slot", all_of([any_of(_refers("schedule", s) for s in schedules), blocked, *begin])
-    )
+    closed = all_of([any_of(_refers("schedule", s) for s in schedules), blocked, *begin])
+    blocks = await _all(services, "Slot", limited(closed, ("Slot",), policy))
     now = services.clock()
     found: list[Event | None] = [
         _appointment(appointment, stored, host, full)

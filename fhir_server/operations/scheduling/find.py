@@ -19,6 +19,7 @@ from fhir_server.operations.scheduling.offering import Offers, offers
 from fhir_server.operations.scheduling.proposed import Wishes, proposed
 from fhir_server.operations.scheduling.question import Question, read_question
 from fhir_server.operations.scheduling.required import with_required
+from fhir_server.operations.seeing import require_seen
 
 DEFINITION = "https://osler.health/fhir/OperationDefinition/Appointment-find"
 
@@ -26,7 +27,8 @@ DEFINITION = "https://osler.health/fhir/OperationDefinition/Appointment-find"
 async def find(call: OperationCall, services: Services) -> FhirResponse:
     """A searchset of proposed Appointments: `total` is how many there are, `_count` how many are told."""
     taken = given(call, DEFINITION)
-    question = await read_question(taken, services, call.request.base)
+    await require_seen(call, services, taken)
+    question = await read_question(taken, services, call.request.base, call.request.actor.policy)
     question = await with_required(question, services)
     found = await offers(services, question)
     wishes = Wishes(

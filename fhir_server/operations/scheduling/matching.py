@@ -9,8 +9,9 @@ from fhir_r4.errors import BusinessRule
 from fhir_server.context import Resource, Services
 from fhir_server.operations.scheduling.bookable import Bookable, read_bookables
 from fhir_server.operations.scheduling.question import Code, Criteria
+from fhir_server.search.rewrite import Policy, limited
 from fhir_server.search.text import normalise
-from fhir_server.search.tree import Expression, RefersTo, TokenIs, any_of, negation
+from fhir_server.search.tree import Expression, IdIs, RefersTo, TokenIs, any_of, negation
 
 MOST_SCHEDULES = 1000
 EVERYTHING = Criteria()
@@ -19,20 +20,26 @@ EVERYTHING = Criteria()
 Ranked = tuple[Bookable, tuple[int, ...]]
 
 
-async def matching(services: Services, criteria: Criteria, service: str | None = None) -> tuple[Ranked, ...]:
-    """The active Schedules that meet the criteria, in order of creation, with their rules for a service.
+async def matching(
+    services: Services, criteria: Criteria, service: str | None = None, policy: Policy | None = None
+) -> tuple[Ranked, ...]:
+    """The active Schedules that meet the criteria and that `policy` shows, in order of creation, with their rules for a service.
 
     Raises BusinessRule when there are too many to look at.
     """
-    bookables = await read_bookables(services, await _candidates(services, criteria), service)
+    bookables = await read_bookables(services, await _candidates(services, criteria, policy), service)
     ranked = ((bookable, rank_of(bookable, criteria)) for bookable in bookables)
     return tuple((bookable, rank) for bookable, rank in ranked if rank is not None)
 
 
-async def _candidates(services: Services, criteria: Criteria) -> tuple[str, ...]:
+async def _candidates(services: Services, criteria: Criteria, policy: Policy | None) -> tuple[str, ...]:
     """The ids of the Schedules to look at: those of the nearest criterion that the index knows."""
     if criteria.schedules:
-        return tuple(reference.partition("/")[2] for reference in criteria.schedules)
+        named = tuple(reference.partition("/")[2] for reference in criteria.schedules)
+        if policy is None:
+            return named
+        seen = limited(IdIs(named), ("Schedule",), policy)
+        return await services.store.matching_ids("Schedule", seen, len(named))
     where: Expression = negation(TokenIs("active", None, "false"))
     if criteria.practitioners:
         keys = [reference.partition("/")[::2] for reference in criteria.practitioners]
@@ -40,7 +47,9 @@ async def _candidates(services: Services, criteria: Criteria) -> tuple[str, ...]
         roles = await services.store.matching_ids("PractitionerRole", people, MOST_SCHEDULES)
         keys += [("PractitionerRole", id) for id in roles]
         where = any_of(RefersTo("actor", *key) for key in keys)
-    ids = await services.store.matching_ids("Schedule", where, MOST_SCHEDULES + 1)
+    ids = await services.store.matching_ids(
+        "Schedule", limited(where, ("Schedule",), policy), MOST_SCHEDULES + 1
+    )
     if len(ids) > MOST_SCHEDULES:
         raise BusinessRule(
             f"More than {MOST_SCHEDULES} schedules would have to be looked at; name practitioners or schedules."

@@ -17,11 +17,13 @@ from fhir_server.operations.scheduling.bookable import Bookable, longest_reach
 from fhir_server.operations.scheduling.matching import Ranked, matching
 from fhir_server.operations.scheduling.published import Published, published
 from fhir_server.operations.scheduling.question import Question, Requirement
+from fhir_server.operations.scheduling.untaken import Untaken
 from fhir_server.resources.scheduling.availability import (
     Held,
     contains,
     free_on_grid,
     free_starts,
+    offered_runs,
     taken_starts,
 )
 from fhir_server.resources.scheduling.intervals import Interval, difference, intersection, union
@@ -81,8 +83,9 @@ class _Source:
 
 async def offers(services: Services, question: Question) -> Offers:
     """What a question can be offered."""
-    ranked = await matching(services, question.criteria, question.service)
-    beside = [(need, await matching(services, need.criteria, question.service)) for need in question.needs]
+    service, policy = question.service, question.policy
+    ranked = await matching(services, question.criteria, service, policy)
+    beside = [(need, await matching(services, need.criteria, service, policy)) for need in question.needs]
     market = await _look(services, question, [*ranked, *(r for _, found in beside for r in found)])
     sources = [market.source(one) for one in ranked]
     if not beside:
@@ -137,6 +140,7 @@ class _Market:
     now: int
     held: Mapping[str, Sequence[Held]]
     slots: Mapping[str, Sequence[Published]]
+    untaken: Untaken
 
     def source(self, ranked: Ranked) -> _Source:
         bookable = ranked[0]
@@ -144,9 +148,13 @@ class _Market:
             return _Source(ranked, self.question.duration or 0, slots=tuple(self._free_slots(bookable)))
         duration = self.question.duration or bookable.rules.duration
         period = self.question.period
-        rules, timing = bookable.rules, self.question.timing
-        liked = None if timing is None else preferred_starts(timing, rules, period)
-        runs = free_on_grid(rules, period, duration, self._claims(bookable), self.now, liked)
+        rules, timing, claims = bookable.rules, self.question.timing, self._claims(bookable)
+        if timing is None:
+            untaken = self.untaken.runs(bookable, self.question.service, period, duration, claims)
+            runs = offered_runs(rules, period, duration, untaken, self.now)
+        else:
+            liked = preferred_starts(timing, rules, period)
+            runs = free_on_grid(rules, period, duration, claims, self.now, liked)
         return _Source(ranked, duration, tuple(runs))
 
     def free(self, bookable: Bookable, duration: int) -> list[Interval]:
@@ -196,12 +204,13 @@ async def _look(services: Services, question: Question, ranked: Iterable[Ranked]
     reach = longest_reach(bookables.values())
     reach += max((n.offset + (n.duration or 0) for n in question.needs), default=0) + (question.duration or 0)
     bare = [b for b in bookables.values() if b.rules.hours is None or not b.rules.hours.openings]
-    slots = await published(services, [b.schedule["id"] for b in bare], (low, high)) if bare else {}
+    ids = [b.schedule["id"] for b in bare]
+    slots = await published(services, ids, (low, high), question.policy) if bare else {}
     people = {p for b in bookables.values() for p in b.people} | set(question.patients)
     keys = [*map(time_key, sorted(people)), *(s.key for found in slots.values() for s in found)]
     without = [] if question.without is None else [_key(question.without)]
     held = await services.store.claims(keys, (low - reach, high + reach), without)
-    return _Market(question, services.clock(), held, slots)
+    return _Market(question, services.clock(), held, slots, services.views.of(Untaken))
 
 
 def _key(reference: str) -> tuple[str, str]:

@@ -55,12 +55,15 @@ def signed(offer: Offer, settings: Settings, service: int = 0) -> str | None:
 
 def proposed(offer: Offer, wishes: Wishes, settings: Settings) -> Resource:
     """An offer as an Appointment; without an id when the offer has too many parts for one."""
-    leading = offer.parts[0].bookable
     id = signed(offer, settings, wishes.service_sequence)
+    made = _made(offer, wishes)
+    return made if id is None else {"resourceType": "Appointment", "id": id, **made}
+
+
+def _made(offer: Offer, wishes: Wishes) -> Resource:
+    leading = offer.parts[0].bookable
     zone = leading.rules.zone
     made: Resource = {"resourceType": "Appointment"}
-    if id is not None:
-        made["id"] = id
     if wishes.new_patients:
         made["contained"] = [
             {**patient, "id": f"patient{n}"} for n, patient in enumerate(wishes.new_patients, 1)
@@ -104,8 +107,7 @@ async def appointment_of(id: str, services: Services) -> Resource | None:
         slot = _published(version)
     parts = tuple(Part(bookables[p.schedule], p.offset, p.duration) for p in proposal.parts)
     wishes = Wishes(service=service, service_sequence=proposal.service)
-    made = proposed(Offer(proposal.start, proposal.duration, parts, slot), wishes, services.settings)
-    return {name: value for name, value in made.items() if name != "id"}
+    return _made(Offer(proposal.start, proposal.duration, parts, slot), wishes)
 
 
 async def _version(services: Services, sequence: int) -> Stored | None:

@@ -15,6 +15,7 @@ from fhir_server.resources.scheduling.intervals import Interval
 from fhir_server.resources.scheduling.lifecycle import hold_expiry, is_live, period_of
 from fhir_server.resources.scheduling.rules import local_reference
 from fhir_server.resources.scheduling.taking import slot_key, slots_of
+from fhir_server.search.rewrite import Policy, limited
 from fhir_server.search.tree import DateIs, RefersTo, TokenIs, all_of, any_of
 from fhir_server.store.records import Stored
 
@@ -40,9 +41,10 @@ class Published:
 
 
 async def published(
-    services: Services, schedules: Sequence[str], period: Interval
+    services: Services, schedules: Sequence[str], period: Interval, policy: Policy | None = None
 ) -> dict[str, list[Published]]:
-    """The Slots of the Schedules with these ids that are free or held, within `period`, by reference of the Schedule.
+    """The Slots of the Schedules with these ids that are free or held, within `period`, by reference of the Schedule; as far as
+    `policy` shows them.
 
     Raises BusinessRule when there are too many to look at.
     """
@@ -54,7 +56,7 @@ async def published(
             DateIs("start", "lt", period[1], period[1] + 1),
         ]
     )
-    ids = await services.store.matching_ids("Slot", where, MOST_SLOTS + 1)
+    ids = await services.store.matching_ids("Slot", limited(where, ("Slot",), policy), MOST_SLOTS + 1)
     if len(ids) > MOST_SLOTS:
         raise BusinessRule(
             f"More than {MOST_SLOTS} Slots would have to be looked at; ask for a shorter time."

@@ -16,6 +16,7 @@ from fhir_r4.temporal import DAY, MINUTE, parse_interval
 from fhir_server.context import Resource, Services
 from fhir_server.operations.given import Given
 from fhir_server.resources.scheduling.intervals import Interval
+from fhir_server.search.rewrite import Policy, limited
 from fhir_server.search.tree import TokenIs
 
 # (system, code); system None: any
@@ -57,7 +58,7 @@ class Requirement:
 class Question:
     """A question to `$find`. Instants and lengths are microseconds; `period` is [start, end).
 
-    `service_sequence` is that of the version of the one service that is asked for.
+    `service_sequence` is that of the version of the one service that is asked for, `policy` what who asks may see.
     """
 
     period: Interval
@@ -75,6 +76,7 @@ class Question:
     count: int
     offset: int
     service_sequence: int = 0
+    policy: Policy | None = None
 
     @property
     def service(self) -> str | None:
@@ -82,13 +84,15 @@ class Question:
         return self.criteria.services[0] if len(self.criteria.services) == 1 else None
 
 
-async def read_question(given: Given, services: Services, base: str) -> Question:
+async def read_question(
+    given: Given, services: Services, base: str, policy: Policy | None = None
+) -> Question:
     """The question that the parameters ask.
 
     Raises InvalidRequest for values that make no sense, NotFound for a resource that is named by an identifier which
     nobody has.
     """
-    resolver = _Resolver(services, base)
+    resolver = _Resolver(services, base, policy)
     duration = given.one("duration")
     without = given.one("ignore-appointment")
     return Question(
@@ -115,6 +119,7 @@ async def read_question(given: Given, services: Services, base: str) -> Question
         without=None if without is None else await resolver.one(without, ("Appointment",)),
         count=_count(given.one("_count"), services.settings.max_page),
         offset=given.one("_offset") or 0,
+        policy=policy,
     )
 
 
@@ -167,6 +172,7 @@ class _Resolver:
 
     services: Services
     base: str
+    policy: Policy | None = None
 
     async def all(self, references: Sequence[Mapping[str, Any]], *types: str) -> tuple[str, ...]:
         return tuple([await self.one(reference, types) for reference in references])
@@ -187,7 +193,8 @@ class _Resolver:
             raise InvalidRequest(f"A {types[0]} is named by reference or identifier.", types[0])
         where = TokenIs("identifier", identifier.get("system"), identifier["value"])
         for type in types:
-            ids = await self.services.store.matching_ids(type, where, 2)
+            seen = limited(where, (type,), self.policy)
+            ids = await self.services.store.matching_ids(type, seen, 2)
             if len(ids) == 1:
                 return f"{type}/{ids[0]}"
             if ids:

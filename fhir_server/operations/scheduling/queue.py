@@ -13,13 +13,16 @@ from fhir_r4.jsonio import decode_object
 from fhir_r4.temporal import MINUTE, SECOND, format_instant, period_interval
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan
+from fhir_server.interactions.visibility import visible_ids
 from fhir_server.operations.acting import Write, carry_out
 from fhir_server.operations.given import given
 from fhir_server.operations.scheduling.searchsets import searchset
+from fhir_server.operations.seeing import require_seen, seen
 from fhir_server.resources.change import Known
 from fhir_server.resources.scheduling.queueing import WAITING, begun_visit, in_order, is_wait, waiting_time
 from fhir_server.resources.scheduling.response import SCHEDULING
 from fhir_server.resources.scheduling.rules import local_reference
+from fhir_server.search.rewrite import limited
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of
 
 DEFINITIONS = "https://osler.health/fhir/OperationDefinition/HealthcareService-"
@@ -29,12 +32,12 @@ MOST_VISITS = 20_000
 
 async def queue(call: OperationCall, services: Services) -> FhirResponse:
     """A searchset of the Tasks of those who wait, the next one first, with their Encounters."""
-    given(call, DEFINITIONS + "queue")
+    await require_seen(call, services, given(call, DEFINITIONS + "queue"))
     known = Plan(services, ())
     await _require_service(call, known)
-    tasks = await _waiting(call, known)
-    visits = [await _visit(task, known) for task in tasks]
-    return FhirResponse(200, resource=searchset(call, tasks, [v for v in visits if v is not None]))
+    tasks = await _waiting(call, known, services)
+    visits = [v for task in tasks if (v := await _visit(task, known)) is not None]
+    return FhirResponse(200, resource=searchset(call, tasks, await seen(call, services, "Encounter", visits)))
 
 
 async def next_patient(call: OperationCall, services: Services) -> FhirResponse:
@@ -46,7 +49,7 @@ async def next_patient(call: OperationCall, services: Services) -> FhirResponse:
 
     async def planner(known: Known) -> Sequence[Write]:
         await _require_service(call, known)
-        tasks = await _waiting(call, known)
+        tasks = await _waiting(call, known, services)
         if not tasks:
             raise NotFound("Nobody waits.", "HealthcareService")
         called = {**tasks[0], "status": "in-progress", "lastModified": format_instant(known.now)}
@@ -68,7 +71,8 @@ async def _require_service(call: OperationCall, known: Known) -> None:
         raise NotFound(f"There is no HealthcareService/{call.id}.", "HealthcareService")
 
 
-async def _waiting(call: OperationCall, known: Known) -> list[Resource]:
+async def _waiting(call: OperationCall, known: Known, services: Services) -> list[Resource]:
+    """Those who wait, as far as the actor may know of them."""
     where = all_of(
         [
             RefersTo("owner", "HealthcareService", call.id),
@@ -76,7 +80,8 @@ async def _waiting(call: OperationCall, known: Known) -> list[Resource]:
             TokenIs("status", None, WAITING),
         ]
     )
-    return in_order([t for t in await known.find("Task", where, MOST_WAITING) if is_wait(t)])
+    waits = [t for t in await known.find("Task", where, MOST_WAITING) if is_wait(t)]
+    return in_order(await seen(call, services, "Task", waits))
 
 
 async def _visit(task: Resource, known: Known) -> Resource | None:
@@ -87,6 +92,7 @@ async def _visit(task: Resource, known: Known) -> Resource | None:
 async def waiting_times(call: OperationCall, services: Services) -> FhirResponse:
     """A MeasureReport: how many waited for the service, the median and the 90th percentile in minutes."""
     taken = given(call, DEFINITIONS + "waiting-times")
+    await require_seen(call, services, taken)
     await _require_service(call, Plan(services, ()))
     period = taken.one("period") or {}
     low, high = period_interval(period.get("start"), period.get("end"), services.settings.default_timezone)
@@ -97,10 +103,12 @@ async def waiting_times(call: OperationCall, services: Services) -> FhirResponse
             any_of(TokenIs("status", None, s) for s in ("in-progress", "completed")),
         ]
     )
-    ids = await services.store.matching_ids("Task", where, MOST_VISITS)
+    actor = call.request.actor
+    ids = await services.store.matching_ids("Task", limited(where, ("Task",), actor.policy), MOST_VISITS)
     tasks = await services.store.read_many([("Task", id) for id in ids])
     addresses = [local_reference(decode_object(t.body).get("encounter", {})) for t in tasks.values()]
-    keys = [("Encounter", a.partition("/")[2]) for a in addresses if a is not None]
+    visits = [a.partition("/")[2] for a in addresses if a is not None]
+    keys = [("Encounter", id) for id in sorted(await visible_ids(actor, services, "Encounter", visits))]
     times = []
     for stored in (await services.store.read_many(keys)).values():
         encounter = decode_object(stored.body)

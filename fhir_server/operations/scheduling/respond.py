@@ -14,7 +14,7 @@ from fhir_server.operations.given import given
 from fhir_server.operations.scheduling.changes import DEFINITIONS, appointment_of
 from fhir_server.operations.scheduling.searchsets import searchset
 from fhir_server.resources.change import Known
-from fhir_server.resources.scheduling.response import OPEN
+from fhir_server.resources.scheduling.response import OPEN, with_answer
 
 
 async def respond(call: OperationCall, services: Services) -> FhirResponse:
@@ -34,6 +34,8 @@ async def respond(call: OperationCall, services: Services) -> FhirResponse:
             "actor": taken.one("actor"),
             "participantStatus": taken.one("participantStatus"),
         }
+        if with_answer(appointment, response) is None:
+            raise BusinessRule(f"The actor does not take part in Appointment/{call.id}.", "actor")
         comment = taken.one("comment")
         if comment is not None:
             response["comment"] = comment

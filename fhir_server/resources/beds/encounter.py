@@ -1,7 +1,8 @@
 """The manner of Encounter: its states, the beds that it takes and leaves, and what it holds of them.
 
 An invariant to keep: whoever writes a stay, a bed that it comes to is occupied from the same commit on, and one that it
-leaves waits for housekeeping. Encounters that name no bed are kept as they come, apart from their history of states.
+leaves waits for housekeeping. Encounters that name no bed are kept as they come, apart from their history of states; those that
+name no place of this house are records of elsewhere, and hold nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from fhir_r4.errors import BusinessRule, Issue
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.flags import override_flag
+from fhir_server.resources.beds.flags import closed, is_of_stay, override_flag
 from fhir_server.resources.beds.lifecycle import check_lifecycle, with_status_history
 from fhir_server.resources.beds.places import (
     BED,
@@ -54,7 +55,18 @@ from fhir_server.resources.beds.wards import (
     violations,
 )
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manners
+from fhir_server.resources.permissions import require
+from fhir_server.search.tree import RefersTo
 from fhir_server.store.records import Claim
+
+ELSEWHERE = Issue(
+    "warning",
+    "informational",
+    "The stay names no place that is kept here: it is taken for a record of another house and holds nothing.",
+    ("Encounter.location",),
+)
+
+MOST_FLAGS = 1000
 
 Beds = Mapping[str, Resource | None]
 
@@ -73,6 +85,7 @@ class Judgement:
         self.services = services
         self.bases = local_bases(services)
         self.beds: dict[str, Resource | None] = {}
+        self.places: set[str] = set()
         self.writes: dict[tuple[str, str], Resource] = {}
 
     async def made(self) -> Consequence:
@@ -89,18 +102,23 @@ class Judgement:
         stay = self._with_physical_types(stay, held)
         self._check_shape(stay, held)
         await self._come_and_go(before, stay, held)
-        claims = claims_of_stay(stay, held, self.bases)
+        await self._close_flags(before, stay)
+        here = is_lying(stay) and await self._is_here(stay)
+        claims = claims_of_stay(stay, held, self.bases, here=here)
         patient = patient_of(stay, self.bases)
         lying = any(p.state == "active" and self._kind(p.location) == "bed" for p in held)
         if lying and patient is not None:
             claims = (*claims, Claim(f"in-bed:Patient/{patient}"))
-        return Consequence(claims, None if stay is after else stay, tuple(self.writes.values()))
+        told = (ELSEWHERE,) if is_lying(stay) and not here else ()
+        return Consequence(claims, None if stay is after else stay, tuple(self.writes.values()), told)
 
     async def _look(self, place: Place) -> None:
         """A place is a bed when its Location is one, or is not here and the stay says so."""
-        if place.location in self.beds:
+        if place.location in self.beds or place.location in self.places:
             return
         location = await self.known.current("Location", place.location)
+        if location is not None:
+            self.places.add(place.location)
         if is_bed(location) or (location is None and place.says_bed):
             self.beds[place.location] = location
 
@@ -113,6 +131,13 @@ class Judgement:
         return tuple(
             p for p in places_of(encounter, self.bases) if p.state != "over" and p.location in self.beds
         )
+
+    async def _is_here(self, stay: Resource) -> bool:
+        """Whether a stay has a place of this house, or had one: who is on leave may have given up the bed."""
+        places = places_of(stay, self.bases)
+        if any(p.says_bed or p.location in self.places for p in places):
+            return True
+        return any([await self.known.current("Location", p.location) is not None for p in places])
 
     async def _require_over(self) -> None:
         before = self.change.before
@@ -183,6 +208,15 @@ class Judgement:
         if lay != lies or _isolation(before) != _isolation(stay):
             await self._block(stay, lay, lies)
 
+    async def _close_flags(self, before: Resource | None, stay: Resource) -> None:
+        """What a ward was to mind of a patient ends with the stay."""
+        if before is None or status(before) in ENDED or status(stay) not in ENDED:
+            return
+        flags = await self.known.find("Flag", RefersTo("encounter", "Encounter", self.change.id), MOST_FLAGS)
+        for flag in flags:
+            if is_of_stay(flag):
+                self.writes["Flag", flag["id"]] = closed(flag, self.known.now)
+
     async def _come(self, stay: Resource, place: Place, needs: Needs) -> None:
         bed = self.beds[place.location]
         if bed is None:
@@ -212,6 +246,7 @@ class Judgement:
             ]
             raise BusinessRule(issues[0].diagnostics, issues=issues)
         if found:
+            require(self.change.actor, "override")
             flag = override_flag(self.services.new_id(), stay, place, entry, found, self.known.now)
             self.writes["Flag", flag["id"]] = flag
         if place.state == "active" and status_of(bed) != "O":

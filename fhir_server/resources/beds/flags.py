@@ -35,6 +35,18 @@ def isolation_flag(id: str, stay: Resource, kinds: Sequence[str], now: int) -> R
     return _flag(id, stay, "safety", {"coding": codes, "text": "Isolation: " + ", ".join(kinds)}, now)
 
 
+def closed(flag: Resource, now: int) -> Resource:
+    """The Flag at the end of its stay."""
+    period = {**flag.get("period", {}), "end": format_instant(now)}
+    return {**flag, "status": "inactive", "period": period}
+
+
+def is_of_stay(flag: Resource) -> bool:
+    """Whether it is one of those that this server leaves for the length of a stay."""
+    systems = {c.get("system") for c in flag.get("code", {}).get("coding", ())}
+    return flag.get("status") == "active" and bool(systems & {RULE_SYSTEM, ISOLATION_SYSTEM})
+
+
 def _flag(id: str, stay: Resource, category: str, code: Resource, now: int) -> Resource:
     flag: Resource = {
         "resourceType": "Flag",

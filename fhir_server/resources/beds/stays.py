@@ -132,16 +132,17 @@ def patient_of(encounter: Resource, bases: Sequence[str] = ()) -> str | None:
 
 
 def claims_of_stay(
-    encounter: Resource, beds: Iterable[Place], bases: Sequence[str] = ()
+    encounter: Resource, beds: Iterable[Place], bases: Sequence[str] = (), *, here: bool = True
 ) -> tuple[Claim, ...]:
-    """What a stay holds: `beds` are those of its places that are beds.
+    """What a stay holds: `beds` are those of its places that are beds, `here` says that it is a stay in this house.
 
+    A patient has one stay in this house; a stay elsewhere, of which there may be a record, keeps nobody from it.
     `bed:` is held by who lies there, `bed-time:` by who lies there until the expected discharge and by who has reserved it,
     so that a bed can be reserved for after the discharge and is still never given away under a patient.
     """
     claims: dict[Claim, None] = {}
     patient = patient_of(encounter, bases)
-    if is_lying(encounter) and patient is not None:
+    if here and is_lying(encounter) and patient is not None:
         claims[Claim(f"inpatient:Patient/{patient}")] = None
     for place in beds:
         low, high = place.interval

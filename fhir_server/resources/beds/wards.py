@@ -81,10 +81,11 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that is broken: its code, and what was found and expected."""
+    """A rule that is broken: its code, and what was found and expected; `stay` is the id of an Encounter that `text` names."""
 
     rule: str
     text: str
+    stay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,13 @@ from fhir_r4.errors import Issue
 from fhir_r4.temporal import DAY
 from fhir_server.context import Resource, Services
 from fhir_server.resources.change import Change, Consequence, Known, Manners
+from fhir_server.resources.scheduling.charges import aborted_charges
+from fhir_server.resources.scheduling.holds import (
+    check_exceptions,
+    check_holder,
+    holder_claims,
+    with_holder,
+)
 from fhir_server.resources.scheduling.lifecycle import (
     HOLD_EXPIRES,
     LIVE,
@@ -39,12 +46,17 @@ async def judge_appointment(change: Change, known: Known, services: Services) ->
     """Refuse what the lifecycle forbids; claim what a live Appointment takes; keep its Slots in step."""
     before, after = change.before, change.after
     own = None
+    check_holder(change, known.now)
+    check_exceptions(change, known.now)
     if after is not None:
         if before is not None:
             check_transition(before, after, known.now)
         check_times(after)
         if after["status"] != "pending" and extension_value(after, HOLD_EXPIRES) is not None:
             after = own = without_extension(after, HOLD_EXPIRES)
+        held_by = with_holder(change, after, known.now)
+        if held_by is not after:
+            after = own = held_by
     zone, overlap = services.settings.default_timezone, services.settings.patient_overlap
     if before is not None:
         await check_deadline(before, after, known, zone)
@@ -55,11 +67,13 @@ async def judge_appointment(change: Change, known: Known, services: Services) ->
     if after is not None and _takes(after, known.now):
         taken = await taken_by(after, known, zone)
         claims = claims_of_appointment(after, taken, held) + patient_claims(after, taken, overlap)
+        claims += holder_claims(after, services.settings.most_holds)
         if before is None or not had or patients_of(before) != patients_of(after):
             await check_limits(after, taken, known, zone)
         if overlap == "warn" and (before is None or not had or period_of(before) != period_of(after)):
             warnings = await overlaps(after, known)
-    return Consequence(claims, own, await _slots(change.before, after, known, zone), tuple(warnings))
+    writes = await _slots(change.before, after, known, zone) + await aborted_charges(before, after, known)
+    return Consequence(claims, own, writes, tuple(warnings))
 
 
 async def _slots(

@@ -100,17 +100,38 @@ def free_on_grid(
 
     `liked` narrows them further.
     """
-    if not rules.active:
+    return offered_runs(rules, period, duration, untaken_runs(rules, period, duration, held, liked), now)
+
+
+def offered_runs(
+    rules: ScheduleRules, period: Interval, duration: int, runs: Sequence[Sequence[int]], now: int
+) -> list[Sequence[int]]:
+    """What of the runs of starts notice and horizon allow at `now`; nothing where the rules are not in force."""
+    if not rules.active or not runs:
         return []
-    low, high = period
-    first, after = offered_starts(rules, low, high - duration + 1, now)
+    first, after = offered_starts(rules, period[0], period[1] - duration + 1, now)
     after = min(after, rules.horizon[1] - duration + 1)
+    if first <= runs[0][0] and runs[-1][-1] < after:
+        return list(runs)
+    cut = (run[bisect_left(run, first) : bisect_left(run, after)] for run in runs)
+    return [run for run in cut if run]
+
+
+def untaken_runs(
+    rules: ScheduleRules,
+    period: Interval,
+    duration: int,
+    held: Sequence[Iterable[Held]],
+    liked: Sequence[Interval] | None = None,
+) -> list[Sequence[int]]:
+    """The starts within the hours of `period` that nothing that is held takes, in runs, whatever the time is now."""
+    low, high = period
     grid = fitting_starts(rules, low, high, duration)
     taken = [gap for claims in held for gap in _taken(rules, duration, claims)]
     if liked is not None:
-        taken += difference([(first, max(first, after))], liked)
+        taken += difference([(low, high)], liked)
     taken.sort()
-    at, end = bisect_left(grid, first), bisect_left(grid, after)
+    at, end = bisect_left(grid, low), bisect_left(grid, high - duration + 1)
     runs: list[Sequence[int]] = []
     for begins, ends in taken:
         if at >= end:

@@ -2,7 +2,8 @@
 
 The answer becomes the status of the participant who gave it. When all who are required have accepted, the Appointment is
 booked; when one of them declines, it is pending again and somebody has a Task to see to it. An invariant to keep: an answer
-to an Appointment that is over, cancelled or not known is a record and does nothing.
+to an Appointment that is over, cancelled or not known, and one of somebody who does not take part, is a record and does
+nothing; a warning says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from fhir_r4.errors import BusinessRule
+from fhir_r4.errors import Issue
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manners
@@ -26,19 +27,21 @@ SCHEDULING = "https://osler.health/fhir/CodeSystem/scheduling"
 
 
 async def judge_response(change: Change, known: Known, services: Services) -> Consequence:
-    """Bring an answer to its Appointment. Raises BusinessRule when it is not from one who takes part."""
+    """Bring an answer to its Appointment, or warn that it has no effect."""
     response = change.after
     if response is None or not _is_new(change.before, response):
         return NOTHING
     reference = local_reference(response["appointment"])
     appointment = None if reference is None else await known.current(*_key(reference))
-    if (
-        appointment is None
-        or appointment["status"] not in OPEN
-        or response["participantStatus"] not in ANSWERS
-    ):
-        return NOTHING
+    if appointment is None:
+        return _without_effect("its Appointment is not here")
+    if appointment["status"] not in OPEN:
+        return _without_effect(f"Appointment/{appointment['id']} is {appointment['status']}")
+    if response["participantStatus"] not in ANSWERS:
+        return _without_effect(f"{response['participantStatus']} is no answer")
     answered = with_answer(appointment, response)
+    if answered is None:
+        return _without_effect(f"nobody who takes part in Appointment/{appointment['id']} has given it")
     if is_offer(answered) and any(p.get("status") == "declined" for p in answered["participant"]):
         return Consequence(writes=(withdrawn(answered),))
     if response["participantStatus"] == "declined":
@@ -54,8 +57,13 @@ def _is_new(before: Resource | None, after: Resource) -> bool:
     return any(before.get(m) != after.get(m) for m in ("participantStatus", "actor", "appointment"))
 
 
-def with_answer(appointment: Resource, response: Mapping[str, Any]) -> Resource:
-    """The Appointment after an answer. Raises BusinessRule when who answers does not take part."""
+def _without_effect(reason: str) -> Consequence:
+    text = f"The answer is kept and changes nothing: {reason}."
+    return Consequence(warnings=(Issue("warning", "informational", text, ("AppointmentResponse",)),))
+
+
+def with_answer(appointment: Resource, response: Mapping[str, Any]) -> Resource | None:
+    """The Appointment after an answer; None when who answers does not take part."""
     participants = []
     found = False
     for participant in appointment["participant"]:
@@ -64,10 +72,7 @@ def with_answer(appointment: Resource, response: Mapping[str, Any]) -> Resource:
             participant = {**participant, "status": response["participantStatus"]}
         participants.append(participant)
     if not found:
-        raise BusinessRule(
-            f"Nobody who takes part in Appointment/{appointment['id']} has given this answer.",
-            "AppointmentResponse.actor",
-        )
+        return None
     status = _status_after(appointment, participants)
     return {**appointment, "status": status, "participant": participants}
 
@@ -99,7 +104,8 @@ def _status_after(appointment: Mapping[str, Any], participants: list[dict[str, A
 def _is_by(participant: Mapping[str, Any], response: Mapping[str, Any]) -> bool:
     actor = response.get("actor")
     if actor is not None:
-        return bool(participant.get("actor", {}).get("reference") == actor.get("reference"))
+        asked = participant.get("actor", {})
+        return any(m in actor and asked.get(m) == actor[m] for m in ("reference", "identifier"))
     types = {_codes(type) for type in participant.get("type", ())}
     return any(_codes(type) in types for type in response.get("participantType", ()))
 

@@ -79,8 +79,11 @@ def declined_by(appointment: Mapping[str, Any]) -> frozenset[str]:
 
 def is_overbooking(appointment: Mapping[str, Any]) -> bool:
     """Whether it may take the room that is kept beyond the capacity: with a reason, or for who walks in."""
-    if extension_value(appointment, OVERBOOKING_REASON) is not None:
-        return True
+    return extension_value(appointment, OVERBOOKING_REASON) is not None or is_walk_in(appointment)
+
+
+def is_walk_in(appointment: Mapping[str, Any]) -> bool:
+    """Whether it is for somebody who comes without a booking."""
     return any(c.get("code") == WALK_IN for c in appointment.get("appointmentType", {}).get("coding", ()))
 
 

@@ -23,12 +23,14 @@ from fhir_server.store.mongo.claims import live_claims
 from fhir_server.store.mongo.connections import Connection, Session, translated
 from fhir_server.store.mongo.fulltext import LateWords, asks_for_words
 from fhir_server.store.mongo.inside import types_inside
+from fhir_server.store.mongo.reclaim import reclaim
 from fhir_server.store.mongo.schema import Schema
 from fhir_server.store.mongo.search import Searcher
 from fhir_server.store.mongo.selection import Effort
 from fhir_server.store.mongo.writer import Writer
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import (
+    Claiming,
     Copied,
     Explanation,
     HistoryPage,
@@ -236,6 +238,10 @@ class MongoStore:
         return await opened.writer.run(
             lambda session: reindex.write(opened.connection, session, newest, found, made, limit)
         )
+
+    async def reclaim(self, wanted: Sequence[Claiming]) -> int:
+        opened, now = self._open, self._clock()
+        return await opened.writer.run(lambda session: reclaim(opened.connection, session, wanted, now))
 
     async def check(
         self,

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -37,8 +38,9 @@ SELECT units, lo, hi FROM claim
 WHERE key=?1 AND hi>?2 AND lo<?3 AND (expires IS NULL OR expires>?4) AND rid NOT IN (SELECT value FROM json_each(?5))
 """
 _ALWAYS_LIVE = """
-SELECT units FROM claim
-WHERE key=?1 AND hi IS NULL AND (expires IS NULL OR expires>?2) AND rid NOT IN (SELECT value FROM json_each(?3))
+SELECT key, units FROM claim
+WHERE key IN (SELECT value FROM json_each(?1)) AND hi IS NULL AND (expires IS NULL OR expires>?2)
+AND rid NOT IN (SELECT value FROM json_each(?3))
 """
 _RID = "SELECT rid FROM resource WHERE type=? AND id=?"
 _INSERT = Statement("INSERT INTO claim(rid,n,key,units,capacity,lo,hi,expires) VALUES ", 8)
@@ -130,14 +132,17 @@ def live_claims(
         for row in connection.execute(_RID, (names.number(type_name), id)).fetchall()
     ]
     left_out = json.dumps(rids)
+    always: dict[str, list[tuple[Decimal, int, int]]] = {}
+    if low < high:
+        for key, units in connection.execute(_ALWAYS_LIVE, (json.dumps(list(keys)), now, left_out)):
+            always.setdefault(key, []).append((Decimal(units), low, high))
     found: dict[str, list[tuple[Decimal, int, int]]] = {}
     for key in keys:
         live = None if rids else _alike(connection, (key, low, high, now))
         if live is None:
             rows = connection.execute(_LIVE_ROWS, (key, low, high, now, left_out)).fetchall()
             live = [(Decimal(units), begin, end) for units, begin, end in rows]
-        always = connection.execute(_ALWAYS_LIVE, (key, now, left_out)).fetchall() if low < high else ()
-        found[key] = live + [(Decimal(units), low, high) for (units,) in always]
+        found[key] = live + always[key] if key in always else live
     return found
 
 
@@ -150,8 +155,14 @@ def _alike(
         return []
     if least != most:
         return None
+    return _spans(least, lows, highs)
+
+
+# what is held of somebody's time mostly is what it was a moment ago
+@lru_cache(256)
+def _spans(units: str, lows: str, highs: str) -> list[tuple[Decimal, int, int]]:
     begins, ends = (msgspec.json.decode(f"[{numbers}]", type=list[int]) for numbers in (lows, highs))
-    return list(zip(repeat(Decimal(least)), begins, ends))
+    return list(zip(repeat(Decimal(units)), begins, ends))
 
 
 def claim_row(rid: int, n: int, claim: Claim) -> tuple[Any, ...]:

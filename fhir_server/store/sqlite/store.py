@@ -23,6 +23,7 @@ from fhir_server.search.tree import Expression, SearchQuery
 from fhir_server.store.feed import watch_by_asking
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import (
+    Claiming,
     Copied,
     Explanation,
     HistoryPage,
@@ -44,6 +45,7 @@ from fhir_server.store.sqlite.fulltext import asks_for_words, behind, catch_up
 from fhir_server.store.sqlite.group import Group
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.pages import Search
+from fhir_server.store.sqlite.reclaim import reclaim
 from fhir_server.store.sqlite.rows import RowMaker
 from fhir_server.store.sqlite.selection import matching_ids
 from fhir_server.store.sqlite.write import Writer
@@ -270,6 +272,10 @@ class SqliteStore:
             self._pool, reindex.entries_of, found, extract
         )
         return await self.write_with(lambda c, names: reindex.write(c, names, newest, found, made, limit))
+
+    async def reclaim(self, wanted: Sequence[Claiming]) -> int:
+        now = self._clock()
+        return await self.write_with(lambda c, names: reclaim(c, names, wanted, now))
 
     async def indexed_fingerprints(self) -> dict[str, str]:
         """What `set_fingerprints` was told: by parameter, a text that changes with its meaning."""
