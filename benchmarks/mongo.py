@@ -41,7 +41,7 @@ def run(options: Options) -> list[Figure]:
             creates(started.uri, options),
             bundles(started.uri, options),
         ]
-        return figures + mongo_search.run(started.uri, options)
+        return figures + mongo_search.run(options)
 
 
 @contextmanager

@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from benchmarks import mongo_database
 from benchmarks.figures import Figure
 from benchmarks.inprocess import Caller
 from benchmarks.options import Options
-from benchmarks.search_database import EACH, Resource, database, make
+from benchmarks.search_database import EACH, Resource, database
 from benchmarks.search_shapes import SHAPES, Record, Shape, by_type
 from benchmarks.search_speed import PAGE, Times
 from fhir_server.app import create_app
 from fhir_server.settings import Settings
-from fhir_server.store.mongo.connections import Connection
-from fhir_server.store.mongo.fulltext import catch_up
-from tests import mongod
 
 RESOURCES = 9_000
 # A search is fast enough when it takes so many times what it takes on SQLite, or so many milliseconds.
@@ -28,38 +26,25 @@ MOST_RATIO, MOST_MS = 3, 50
 PASS, LEAST = 2.0, 20
 
 
-def run(uri: str, options: Options) -> list[Figure]:
+def run(options: Options) -> list[Figure]:
     """The shapes, p95 of first pages; and what writing the database took."""
     patients = max(20, (options.resources or RESOURCES) // EACH)
-    address = Settings(store=mongod.with_database(uri, "search"), log_level="warning")
+    shapes = [shape for shape in SHAPES if options.only in shape.name]
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         file = database(patients, options.database or Path(folder))
-        resources, seconds = asyncio.run(make(address, patients))
-        asyncio.run(with_words(address))
-        shapes = [shape for shape in SHAPES if options.only in shape.name]
-        on_mongo = asyncio.run(measured(address, shapes, file.sample, options))
         on_file = asyncio.run(measured(file.settings, shapes, file.sample, options))
-    note = "one process that also makes the resources"
-    figures = [Figure("MongoDB: writing the search database", resources / seconds, "resources/s", note=note)]
+        with mongo_database.database(patients, options.database) as made:
+            settings = Settings(store=made.address, log_level="warning")
+            on_mongo = asyncio.run(measured(settings, shapes, file.sample, options))
     for shape, ours, theirs in zip(shapes, on_mongo, on_file, strict=True):
-        name = f"MongoDB: search at {resources:,}: {shape.name}"
+        name = f"MongoDB: search at {made.resources:,}: {shape.name}"
         note = f"p50/p95 {ours} ms, with SQLite {theirs} ms"
         if ours.p95 <= MOST_MS:
             figures.append(Figure(name, ours.p95, "ms", target=MOST_MS, at_most=True, note=note))
         else:
             figures.append(Figure(name, ours.p95, "ms", theirs.p95, MOST_RATIO, True, note))
     return figures
-
-
-async def with_words(settings: Settings) -> None:
-    """Index the words of everything, which the server does while it is idle and would do beside the searches."""
-    connection = Connection(settings.store)
-    try:
-        for type in await connection.types():
-            while await catch_up(connection, type):
-                pass
-    finally:
-        await connection.close()
 
 
 async def measured(

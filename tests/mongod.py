@@ -67,11 +67,16 @@ def client(uri: str) -> MongoClient[dict[str, Any]]:
 
 
 class Member:
-    """A mongod process on a port of its own. It may be killed, frozen and started again on the same data."""
+    """A mongod process on a port of its own. It may be killed, frozen and started again on the same data.
 
-    def __init__(self, folder: Path, *arguments: str, set_name: str | None = SET_NAME) -> None:
+    `cache`: how many GB of data it keeps in memory.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, set_name: str | None = SET_NAME, cache: float = 0.25
+    ) -> None:
         self._folder = folder
-        self._arguments = arguments
+        self._arguments = (*arguments, "--wiredTigerCacheSizeGB", str(cache))
         self._set_name = set_name
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -95,7 +100,7 @@ class Member:
         begins = log.stat().st_size if log.exists() else 0
         command = [str(program()), "--dbpath", str(self._folder), "--logpath", str(log), "--logappend"]
         command += ["--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket"]
-        command += ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"]
+        command += ["--oplogSize", "128"]
         command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         # docs/stores.md: how long a member goes on asking one that has stopped answering
         command += ["--setParameter", "oplogNetworkTimeoutBufferSeconds=1"]
@@ -179,8 +184,25 @@ class ReplicaSet:
     def start(self) -> None:
         for member in self.members:
             member.start()
+        with MongoClient(self.members[0].uri) as client:
+            client.admin.command("replSetInitiate", self._config(1))
+        self.wait_for_primary()
+
+    def start_again(self) -> None:
+        """Start on data that are there, whatever ports the members had then."""
+        for member in self.members:
+            member.start()
+        with MongoClient(self.members[0].uri) as client:
+            before = client.local["system.replset"].find_one({}, {"version": 1})
+            assert before is not None
+            config = self._config(before["version"] + 1)
+            client.admin.command("replSetReconfig", config, force=True)
+        self.wait_for_primary()
+
+    def _config(self, version: int) -> dict[str, Any]:
         config: dict[str, Any] = {
             "_id": self.name,
+            "version": version,
             "members": [{"_id": n, "host": member.address} for n, member in enumerate(self.members)],
             "settings": {
                 "electionTimeoutMillis": int(self._election * 1000),
@@ -190,9 +212,7 @@ class ReplicaSet:
         }
         if self._of_cluster:
             config["configsvr"] = True
-        with MongoClient(self.members[0].uri) as client:
-            client.admin.command("replSetInitiate", config)
-        self.wait_for_primary()
+        return config
 
     def primary(self) -> Member | None:
         """The member that says that it is the primary."""

@@ -20,11 +20,11 @@ from tests.store.test_plans import EMPTY, MRN, SHAPES, fill, patient, resource
 WORK = {
     "name": 1_500,
     "name and given name": 900,
-    "name that contains": 15_000,
+    "name that contains": 5_000,
     "code, newest first": 1_500,
     "chain to many": 4_500,
-    "two conditions of a chain": 8_000,
-    "chain over two": 2_500,
+    "two conditions of a chain": 2_500,
+    "chain over two": 1_500,
     "chain and code": 900,
     "has many": 4_500,
     "code and quantity": 600,
@@ -38,16 +38,13 @@ WORK = {
     "quantity of a unit's text": 300,
     "contained by id": 900,
     # where all ways in are broad they are counted, and a page is looked for in the order asked for
-    "quantity with unit": 25_000,
-    "quantity with unit, below": 25_000,
-    "broad conditions and a patient": 3_000,
-    "has many, and a broad condition": 30_000,
-    # the documents of all types, and what is put in order without an index
+    "quantity with unit": 5_000,
+    "quantity with unit, below": 5_000,
+    "has many, and a broad condition": 12_000,
+    # a few of each type
     "by time, of every type": 400,
-    "since a time, by time": 20_000,
-    "all by two keys": 15_000,
+    # all of a type: nothing is in the order of the first key, and where all share it an index would not help
     "all by a key that many share": 15_000,
-    "missing of all": 15_000,
 }
 FEW = 150
 

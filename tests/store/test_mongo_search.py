@@ -1,27 +1,35 @@
 """Searches in the MongoDB store: words that are indexed late, pages of a moment that is gone, orders without an index."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from fhir_r4.temporal import DAY
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import (
     Chain,
     Everything,
     Has,
     Not,
+    Present,
     RefersTo,
     SearchQuery,
     SortKey,
     TextIs,
     TokenIn,
+    TokenIs,
+    Updated,
 )
-from fhir_server.store.mongo import fulltext, totals
+from fhir_server.store.memory import MemoryStore
+from fhir_server.store.mongo import feeds, fulltext, totals
 from fhir_server.store.mongo.fulltext import LateWords
 from fhir_server.store.mongo.selection import Effort
 from fhir_server.store.mongo.store import MongoStore
+from fhir_server.store.mongo.traffic import Traffic
 from tests import mongod
-from tests.store.making import Clock, ids, mentions, narrated, put
+from tests.store.making import START, Clock, delete, ids, mentions, narrated, put
+from tests.store.test_same_answers import pages
 
 
 @pytest.fixture(params=[0, 50])
@@ -33,14 +41,26 @@ async def store(request, mongo_address):
     await made.close()
 
 
-async def test_words_are_indexed_step_by_step_until_none_is_late(mongo, mongo_address, monkeypatch):
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Stores that are opened after this index no words of their own accord."""
+
+    async def never(_):
+        pass
+
+    monkeypatch.setattr(LateWords, "run", never)
+
+
+async def test_words_are_indexed_step_by_step_until_none_is_late(
+    unhurried, mongo, mongo_address, monkeypatch
+):
     monkeypatch.setattr(fulltext, "STEP", 20)
     await mongo.transact(
         [narrated(str(n), f"word{n}") for n in range(30)] + [narrated("1", "other", "Group")]
     )
     with mongod.client(mongo_address) as client:
         database = client.get_default_database()
-        words = LateWords(mongo._open.connection)
+        words = LateWords(mongo._open.connection, Traffic())
         done = []
         while found := await words.step():
             done.append(found)
@@ -49,8 +69,57 @@ async def test_words_are_indexed_step_by_step_until_none_is_late(mongo, mongo_ad
         assert database["Patient"].find_one({"w": "nword7"})["_id"] == "7"
         # words that other rules made are made anew
         monkeypatch.setattr(fulltext, "FORMAT", "2")
-        assert await LateWords(mongo._open.connection).step() > 0
+        assert await words.step() > 0
         assert await ids(mongo, mentions("word29")) == ("29",)
+
+
+async def test_words_wait_for_what_is_in_flight_but_not_for_ever(unhurried, mongo, monkeypatch):
+    await mongo.transact([narrated(str(n), "femur") for n in range(50)])
+    traffic = Traffic()
+    words = LateWords(mongo._open.connection, traffic)
+    with traffic:
+        monkeypatch.setattr(fulltext, "GIVES_WAY", 0.01)
+        assert await words.step() == 20
+        monkeypatch.setattr(fulltext, "GIVES_WAY", 3_600)
+        step = asyncio.create_task(words.step())
+        for _ in range(5):
+            await mongo.read("Patient", "1")
+        assert not step.done()
+        assert await late(mongo) == 30
+    assert await step == 20
+    assert await late(mongo) == 10
+
+
+async def test_one_server_at_a_time_indexes_words(unhurried, mongo):
+    await mongo.transact([narrated("1", "femur")])
+    connection = mongo._open.connection
+    # as when a server has just begun, and then dies
+    assert await feeds.take(connection, fulltext.LEASE_NAME, "another", 60) == 0
+    one, other = LateWords(connection, Traffic()), LateWords(connection, Traffic())
+    assert not await one.work()
+    assert await late(mongo) == 1
+    assert await feeds.keep(connection, fulltext.LEASE_NAME, "another", 0, 0)
+    assert await one.work()
+    assert await late(mongo) == 0
+    await mongo.transact([narrated("2", "femur")])
+    assert await other.work()
+    assert await late(mongo) == 0
+
+
+async def test_words_are_indexed_when_nobody_writes_any_more(mongo_address, monkeypatch):
+    monkeypatch.setattr(fulltext, "IDLE", 0.01)
+    store = MongoStore(mongo_address)
+    await store.open()
+    for n in range(3):
+        await store.transact([narrated(str(n), "femur")])
+        async with asyncio.timeout(30):
+            while await late(store):
+                await store.last_sequence()
+    await store.close()
+
+
+async def late(store):
+    return await store._open.connection.of_type("Patient").count_documents({"late": True})
 
 
 async def test_a_page_of_a_moment_that_is_gone_is_of_the_present_and_says_so(mongo_address):
@@ -150,3 +219,43 @@ async def test_a_search_by_an_order_without_an_index_reads_all_and_is_in_order(m
         if cursor is None:
             break
     assert seen == sorted(range(50), reverse=True)
+
+
+LISTED_BY = [
+    (SortKey("family", "string"),),
+    (SortKey("family", "string"), SortKey("given", "string", True)),
+    (SortKey("birthdate", "date", True), SortKey("family", "string")),
+    (SortKey("_lastUpdated", "date"), SortKey("family", "string", True)),
+]
+
+
+@pytest.mark.parametrize("sort", LISTED_BY)
+async def test_lists_by_an_index_and_more_keys_are_in_order_on_all_pages(mongo_address, clock, sort):
+    """With many that are alike in the first key, and some that lack a key, as the reference store gives them."""
+    effort = Effort(few=1, counted=1, window=15)
+    mongo, reference = MongoStore(mongo_address, clock, b"key", effort=effort), MemoryStore(clock, b"key")
+    await mongo.open()
+    for first in range(0, 60, 12):
+        ops = [listed(n) for n in range(first, first + 12)]
+        assert await mongo.transact(ops) == await reference.transact(ops)
+        clock.now += 5_000
+    for where in (Everything(), TokenIs("gender", None, "f"), Updated("ge", START + 5_000, START + 6_000)):
+        query = SearchQuery(("Patient",), where, sort, count=7)
+        assert await pages(mongo, query, clock) == await pages(reference, query, clock)
+    await mongo.close()
+
+
+def listed(n):
+    names = [("given", f"g{n % 4}", f"g{n % 4}")] if n % 7 else []
+    if n % 5:
+        names.append(("family", "abc"[n % 3], "abc"[n % 3]))
+    born = [("birthdate", n % 3 * DAY, n % 3 * DAY + DAY)] if n % 11 else []
+    return put(str(n), strings=names, dates=born, tokens=[("gender", "", "f" if n % 2 else "m")])
+
+
+async def test_what_has_no_date_is_found_by_the_index_of_dates(mongo):
+    born = [put(str(n), dates=[("birthdate", n * DAY, n * DAY + DAY)]) for n in range(300)]
+    await mongo.transact([*born, put("x"), put("y"), delete("7")])
+    query = SearchQuery(("Patient",), Not(Present("birthdate")))
+    assert [one.id for one in (await mongo.search(query)).matches] == ["x", "y"]
+    assert (await mongo.explain(query)).work < 30

@@ -28,6 +28,7 @@ from fhir_server.search.tree import (
     Nothing,
     NumberIs,
     Or,
+    Present,
     QuantityIs,
     Repeats,
     TokenIn,
@@ -37,9 +38,9 @@ from fhir_server.search.tree import (
     negation,
 )
 from fhir_server.store.mongo.composites import composite
-from fhir_server.store.mongo.entries import reference_text
+from fhir_server.store.mongo.entries import member, reference_text
 from fhir_server.store.mongo.fulltext import Words
-from fhir_server.store.mongo.indexes import ID
+from fhir_server.store.mongo.indexes import ID, SORTED, sort_index
 from fhir_server.store.mongo.leaves import (
     NEVER,
     Access,
@@ -158,7 +159,7 @@ class Compiler:
             case Composite():
                 return composite(part)
             case Not(inner):
-                return Condition({"$nor": [self.condition(inner).test]})
+                return Condition({"$nor": [self.condition(inner).test]}, self._without(inner))
             case Or(parts):
                 return self._either(parts)
             case And(parts):
@@ -187,6 +188,13 @@ class Compiler:
             if access is not None:
                 found.append((access, None))
         return found
+
+    def _without(self, part: Part) -> Access | None:
+        """The way in to what has no value for a parameter that has an index by its values."""
+        if not isinstance(part, Present) or part.param not in SORTED.get(self._type.rstrip("#"), ()):
+            return None
+        without: Filter = {f"k.{member(part.param)}.a": None, "d": False}
+        return Access(others=((sort_index(part.param, "a"), without),))
 
     def _either(self, parts: Sequence[Part]) -> Condition:
         conditions = [self.condition(part) for part in parts]

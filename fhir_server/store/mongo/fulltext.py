@@ -9,11 +9,15 @@ read word by word in the search itself, so an answer is always of its snapshot.
 from __future__ import annotations
 
 import asyncio
+import time
 import unicodedata
 from collections.abc import Mapping, Sequence
+from uuid import uuid4
 
 from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
 
+from fhir_r4.errors import FhirError
 from fhir_r4.jsonio import decode_object
 from fhir_server.search.contained import is_contained
 from fhir_server.search.entries import Entries
@@ -31,17 +35,25 @@ from fhir_server.search.tree import (
     Repeats,
     SearchQuery,
 )
+from fhir_server.store.mongo import feeds
 from fhir_server.store.mongo.connections import Connection, Document
 from fhir_server.store.mongo.indexes import ID, WORDS
 from fhir_server.store.mongo.leaves import NEVER, Access, Condition, Filter, listed
 from fhir_server.store.mongo.read import by_sequence
 from fhir_server.store.mongo.snapshots import Snapshot
+from fhir_server.store.mongo.traffic import Traffic
 from fhir_server.store.records import Stored
 
 # What makes the words: where another program's rules made them they are made anew.
 FORMAT = f"1 {unicodedata.unidata_version}"
 BATCH = 500
-STEP = 50
+# Of how many resources words are indexed between two looks at what else there is to do.
+STEP = 20
+# Seconds: how long nobody writes before words are indexed, and how long that is waited for; how long requests in flight
+# are waited for; how long a server has the work for itself.
+IDLE, LONGEST_IDLE = 3.0, 60.0
+GIVES_WAY = 1.0
+LEASE_NAME, LEASE = "words", 30.0
 
 
 def asks_for_words(where: Expression) -> bool:
@@ -62,11 +74,40 @@ def query_asks_for_words(query: SearchQuery) -> bool:
 
 
 class LateWords:
-    """Indexes the words that are late, a few at a time, for who has nothing else to do."""
+    """Indexes the words that are late, a few at a time, beside what the store is asked for.
 
-    def __init__(self, connection: Connection) -> None:
+    One server at a time does it for all. It begins when nobody has written for some seconds, and waits before each few for a
+    moment in which this server is not asked for anything; neither for ever.
+    """
+
+    def __init__(self, connection: Connection, traffic: Traffic) -> None:
         self._connection = connection
+        self._traffic = traffic
+        self._owner = uuid4().hex
+        self._leased = -LEASE
         self._types: list[str] = []
+
+    async def run(self) -> None:
+        """Index what is late, and what will be, until this is cancelled."""
+        while True:
+            await self._traffic.quiet(IDLE, LONGEST_IDLE)
+            try:
+                done = await self.work()
+            except (PyMongoError, FhirError):
+                done = False
+            if done:
+                await self._traffic.next_write()
+            else:
+                await asyncio.sleep(IDLE)
+
+    async def work(self) -> bool:
+        """Index all that is late; False when another server does it just now."""
+        while await self._is_mine():
+            if not await self.step():
+                await feeds.keep(self._connection, LEASE_NAME, self._owner, 0, 0)
+                self._leased = -LEASE
+                return True
+        return False
 
     async def step(self) -> int:
         """Index some; how many were done, 0 when nothing is late."""
@@ -74,11 +115,25 @@ class LateWords:
             await _keep_format(self._connection)
             self._types = await self._connection.types()
         while self._types:
+            calm = await self._traffic.calm(GIVES_WAY)
+            began = time.monotonic()
             done = await catch_up(self._connection, self._types[-1], STEP)
             if done:
+                # others may be asking by other servers
+                rest = 1 if calm and self._traffic.is_calm else 4
+                await asyncio.sleep(min(GIVES_WAY, rest * (time.monotonic() - began)))
                 return done
             self._types.pop()
         return 0
+
+    async def _is_mine(self) -> bool:
+        """Whether no other server does this; the lease is renewed in time."""
+        now = time.monotonic()
+        if now - self._leased > LEASE / 2:
+            if await feeds.take(self._connection, LEASE_NAME, self._owner, LEASE) is None:
+                return False
+            self._leased = now
+        return True
 
 
 async def catch_up(connection: Connection, type: str, limit: int = BATCH) -> int:

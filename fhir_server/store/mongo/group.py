@@ -8,8 +8,11 @@ judged before any of its documents is gathered, so one that fails leaves nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from pymongo import InsertOne, ReplaceOne
@@ -26,6 +29,8 @@ from fhir_server.store.protocol import Stale
 from fhir_server.store.records import NewestIs, Precondition, Stored, VersionIs, WriteOp
 
 Key = tuple[str, str]
+Write = InsertOne[Document] | ReplaceOne[Document]
+Making = Callable[[], Write]
 
 
 class Matching(Protocol):
@@ -81,7 +86,7 @@ class Group:
         self._matching = matching
         self._manner = manner
         self._heads: dict[Key, Head | None] = {}
-        self._versions: list[Document] = []
+        self._versions: list[Stored] = []
         self._states: dict[Key, tuple[Head, Stored, Entries, int]] = {}
         self._inside: dict[Key, tuple[Inner, Stored, Entries | None]] = {}
         self.wrote = False
@@ -218,7 +223,7 @@ class Group:
             head.first = current.first or self.last
             current.first = head.first
         stored = self._version(op, head, created, self.last)
-        self._versions.append(version_document(stored))
+        self._versions.append(stored)
         claims = 0 if op.body is None else len(op.claims)
         self._states[key] = (head, stored, op.entries, claims)
         if op.entries.contained or head.inside:
@@ -240,21 +245,22 @@ class Group:
         """Write what was gathered; searches in this transaction find it then."""
         if not self._versions:
             return
-        await self._connection.versions.insert_many(self._versions, session=self._session)
-        native = self._manner.native
-        by_type: dict[str, list[Any]] = {}
-        for (type, id), (head, stored, entries, claims) in self._states.items():
-            document = state_document(stored, entries, head.first, claims, native=native)
-            mark(document, head.inside)
-            write = ReplaceOne({"_id": id}, document) if head.stored else InsertOne(document)
-            by_type.setdefault(type, []).append(write)
-        for own, (inner, stored, made) in self._inside.items():
-            document = document_of(own, inner, stored, made)
-            write = ReplaceOne({"_id": own[1]}, document) if inner.stored else InsertOne(document)
-            by_type.setdefault(own[0], []).append(write)
-            inner.stored = True
-        for type, writes in by_type.items():
-            await self._connection.of_type(type).bulk_write(writes, ordered=False, session=self._session)
+        by_type: dict[str, list[Making]] = {}
+        for key in self._states:
+            by_type.setdefault(key[0], []).append(partial(self._state, key))
+        for key in self._inside:
+            by_type.setdefault(key[0], []).append(partial(self._inner, key))
+        # documents are made while MongoDB writes others: those of the commonest type, then all the rest
+        types = sorted(by_type, key=lambda type: len(by_type[type]), reverse=True)
+        made: dict[str, list[Write]] = {}
+        versions = map(version_document, self._versions)
+        async with beside(self._write("osler.versions", [InsertOne(one) for one in versions])):
+            for type in types[:1]:
+                made[type] = [make() for make in by_type[type]]
+        for n, type in enumerate(types):
+            async with beside(self._write(type, made[type])):
+                for other in types[1:] if n == 0 else ():
+                    made[other] = [make() for make in by_type[other]]
         for key in self._states:
             current = self._heads[key]
             assert current is not None
@@ -263,6 +269,23 @@ class Group:
         self._versions = []
         self._states = {}
         self._inside = {}
+
+    def _state(self, key: Key) -> Write:
+        head, stored, entries, claims = self._states[key]
+        document = state_document(stored, entries, head.first, claims, native=self._manner.native)
+        mark(document, head.inside)
+        return ReplaceOne({"_id": key[1]}, document) if head.stored else InsertOne(document)
+
+    def _inner(self, key: Key) -> Write:
+        inner, stored, made = self._inside[key]
+        document = document_of(key, inner, stored, made)
+        write: Write = ReplaceOne({"_id": key[1]}, document) if inner.stored else InsertOne(document)
+        inner.stored = True
+        return write
+
+    async def _write(self, collection: str, writes: Sequence[Write]) -> None:
+        into = self._connection.database[collection]
+        await into.bulk_write(writes, ordered=False, session=self._session)
 
     async def finish(self) -> None:
         """Write the rest, and give back the sequences that were not used."""
@@ -273,3 +296,15 @@ class Group:
             await self._connection.state.update_one(
                 {"_id": SEQUENCE}, {"$set": values}, session=self._session
             )
+
+
+@asynccontextmanager
+async def beside(act: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Send the command of `act`, do what stands in the block, and wait for the answer."""
+    task = asyncio.create_task(act)
+    try:
+        # until it waits for the network
+        await asyncio.sleep(0)
+        yield
+    finally:
+        await task

@@ -29,7 +29,7 @@ UPDATED, UPDATED_LAST = "updated", "updated last"
 # the name that MongoDB gives to the index it makes of its own accord
 ID = "_id_"
 
-# The dates that resources of a type are listed by; sorting by any other parameter reads all matches.
+# The dates that resources of a type are listed by; sorting by a parameter that is not here reads all matches.
 SORTED: Mapping[str, tuple[str, ...]] = {
     "Account": ("period",),
     "AllergyIntolerance": ("date",),
@@ -78,6 +78,13 @@ SORTED: Mapping[str, tuple[str, ...]] = {
     "SupplyRequest": ("date",),
     "Task": ("authored-on", "modified"),
 }
+# The names that resources are listed by, upwards.
+NAMED: Mapping[str, tuple[str, ...]] = {
+    "Location": ("name",),
+    "Organization": ("name",),
+    "Patient": ("family", "name"),
+    "Practitioner": ("family", "name"),
+}
 POSITIONED = frozenset({"Location"})
 
 
@@ -122,6 +129,9 @@ def indexes_of(type: str) -> tuple[IndexModel, ...]:
             IndexModel([(f"{key}.a", ASCENDING), ("c", ASCENDING)], name=sort_index(param, "a")),
             IndexModel([(f"{key}.z", DESCENDING), ("c", ASCENDING)], name=sort_index(param, "z")),
         ]
+    for param in NAMED.get(name, ()):
+        key = f"k.{member(param)}.a"
+        found.append(IndexModel([(key, ASCENDING), ("c", ASCENDING)], name=sort_index(param, "a")))
     if name in POSITIONED:
         found.append(IndexModel([("g.l", GEOSPHERE)], name=POSITIONS))
     return tuple(found)

@@ -51,6 +51,8 @@ Interval = DateIs | NumberIs | QuantityIs
 NEVER: Filter = {"_id": {"$in": []}}
 # Longer patterns are refused by MongoDB (32,764 bytes).
 _LONGEST_PATTERN = 10_000
+# So many stretches of an index MongoDB merges in their order (internalQueryMaxScansToExplode is 200).
+_MERGED = 200
 # Half a millimetre, so that a point on the very edge of a circle is in it.
 _SLACK = 0.0005
 
@@ -101,7 +103,7 @@ class Access:
     @property
     def ordered(self) -> bool:
         """Whether what is listed comes in the order of creation."""
-        return len(self.points) == 1 and not self.ranges and not self.others
+        return 0 < len(self.points) <= _MERGED and not self.ranges and not self.others
 
     @property
     def empty(self) -> bool:
@@ -418,36 +420,40 @@ def _ids(leaf: IdIs, type: str) -> Condition:
 
 
 def _updated(leaf: Updated, _: str) -> Condition:
-    """An instant is the millisecond that begins with it."""
+    within = updated_within(leaf)
+    if within is None:
+        first, last = leaf.low, leaf.high - MILLISECOND
+        return Condition({"$or": [{"u": {"$lt": first}}, {"u": {"$gt": last}}]})
+    bounds = {sign: at for sign, at in zip(("$gte", "$lte"), within, strict=True) if at is not None}
+    # what is deleted has a time as well
+    return listed(Access(others=((UPDATED, {"d": False, "u": bounds}),)))
+
+
+def updated_within(leaf: Updated) -> tuple[int | None, int | None] | None:
+    """From which to which microsecond (None: without an end) the update was, None for "ne".
+
+    An instant is the millisecond that begins with it.
+    """
     low, high = leaf.low, leaf.high - MILLISECOND
-    held: Filter
     match leaf.prefix:
         case "eq":
-            held = {"u": {"$gte": low, "$lte": high}}
-        case "ne":
-            return Condition({"$or": [{"u": {"$lt": low}}, {"u": {"$gt": high}}]})
+            return low, high
         case "gt":
-            held = {"u": {"$gt": high}}
+            return high + 1, None
         case "lt":
-            held = {"u": {"$lt": low}}
+            return None, low - 1
         case "ge":
-            if low <= high:
-                held = {"u": {"$gte": low}}
-            else:
-                held = {"u": {"$gt": high}}
+            return min(low, high + 1), None
         case "le":
-            if low <= high:
-                held = {"u": {"$lte": high}}
-            else:
-                held = {"u": {"$lt": low}}
+            return None, max(high, low - 1)
         case "sa":
-            held = {"u": {"$gte": leaf.high}}
+            return leaf.high, None
         case "eb":
-            held = {"u": {"$lte": low - MILLISECOND}}
+            return None, low - MILLISECOND
         case "ap":
-            held = {"u": {"$lt": leaf.high, "$gt": low - MILLISECOND}}
-    # what is deleted has a time as well
-    return listed(Access(others=((UPDATED, {"d": False, **held}),)))
+            return low - MILLISECOND + 1, leaf.high - 1
+        case _:
+            return None
 
 
 def _near(leaf: Near, type: str) -> Condition:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
 from typing import Any, Protocol
 
 from fhir_server.search.bounds import bounds_of, highest, lowest
 from fhir_server.search.contained import CONTAINED
-from fhir_server.search.order import position_order
-from fhir_server.search.tree import Chain, DateIs, Expression, Nothing, SortKey, all_of
+from fhir_server.search.tree import Chain, DateIs, Expression, Nothing, SortKey, Updated, all_of
 from fhir_server.store.mongo.compile import (
     Compiler,
     Part,
@@ -26,9 +24,9 @@ from fhir_server.store.mongo.compile import (
 )
 from fhir_server.store.mongo.entries import SPAN, bounded, of_integer, several_text
 from fhir_server.store.mongo.fulltext import Words, asks_for_words
-from fhir_server.store.mongo.leaves import Access, Filter, Range, below
+from fhir_server.store.mongo.leaves import Access, Filter, Range, below, updated_within
 from fhir_server.store.mongo.snapshots import Snapshot
-from fhir_server.store.mongo.sorting import Key, Place, Row, bind, segments
+from fhir_server.store.mongo.sorting import Key, Place, Row, bind, in_order, segments
 from fhir_server.store.mongo.walks import Walk
 
 # Counting begins with so many: most questions have a part that lists fewer.
@@ -96,6 +94,7 @@ class Selection:
         self._ways: list[tuple[Access, Part | None]] = []
         self._numbers: list[int] = []
         self._counted = 0
+        self._size: int | None = None
 
     def is_empty(self) -> bool:
         """Whether nothing can match, as far as that is known without asking."""
@@ -140,15 +139,15 @@ class Selection:
             self._ways = self._compiler.accesses(self._parts)
             self._counted = 0
 
-    async def _best(self, *, all: bool = False) -> Way:
-        """The way with the fewest candidates, counted up to a bound; `all`: up to the larger one."""
-        counted = self._effort.counted
-        for bound in (_FIRST, self._effort.few, counted) if all else (_FIRST, self._effort.few):
+    async def _best(self, most: int = 0) -> Way:
+        """The way with the fewest candidates, counted up to `most`, by default as many as are read without a thought."""
+        most = min(most or self._effort.few, self._effort.counted)
+        for bound in (_FIRST, self._effort.few, most):
             if self._counted and min(self._numbers) < self._counted:
                 break
-            if self._counted < min(bound, counted):
+            if self._counted < min(bound, most):
                 accesses = [access for access, _ in self._ways]
-                self._counted = min(bound, counted)
+                self._counted = min(bound, most)
                 self._numbers = await self._snapshot.numbers(self.type, accesses, self._counted)
         number, n = min((number, n) for n, number in enumerate(self._numbers))
         access, decides = self._ways[n]
@@ -194,9 +193,9 @@ class Selection:
     async def _stretch(self, keys: Sequence[Key], place: Place | None, limit: int) -> list[Row]:
         walk, effort = self._walk, self._effort
         if not self._ways:
-            in_order = segments(keys, place)
-            if in_order:
-                return (await walk.along(in_order, keys, self._rest(None), limit))[0]
+            stretches = segments(keys, place)
+            if stretches:
+                return (await walk.along(stretches, keys, self._rest(None), place, limit))[0]
             return await walk.sorted({"d": False}, "", self._rest(None), keys, place, limit)
         if self._within_order(keys):
             return (await self._in_turn(keys, place, limit, 0))[0]
@@ -212,19 +211,29 @@ class Selection:
                 found, complete = await walk.listed(
                     first.access, self._rest(first), place, limit, effort.window
                 )
+            elif await self._is_dense(way.number, limit):
+                found, complete = await self._in_turn(keys, place, limit, 2 * way.number)
             if len(found) == limit or complete:
                 return found
-            way = await self._best(all=True)
-            if way.number == self._counted and by_creation:
+            way = await self._best(effort.counted)
+            counted = way.number == self._counted
+            if counted and by_creation:
                 way = by_creation[0]
-            elif way.number == self._counted:
-                found, complete = await self._in_turn(keys, place, limit, effort.window)
+            elif counted or await self._is_dense(way.number, limit):
+                window = effort.window if counted else way.number
+                found, complete = await self._in_turn(keys, place, limit, window)
                 if len(found) == limit or complete:
                     return found
         access, rest = way.access, self._rest(way)
         if not keys:
             return (await walk.listed(access, rest, place, limit))[0]
         return await walk.sorted(access.filter, access.index, rest, keys, place, limit)
+
+    async def _is_dense(self, candidates: int, limit: int) -> bool:
+        """Whether a page is met among fewer resources in the order asked for than there are candidates, so far as chance goes."""
+        if self._size is None:
+            self._size = await self._snapshot.size(self.type) or 2**63
+        return limit * self._size <= candidates**2
 
     async def _in_turn(
         self, keys: Sequence[Key], place: Place | None, limit: int, window: int
@@ -233,31 +242,32 @@ class Selection:
         rest = self._rest(None)
         stretch = self._bounds_of(keys)
         if stretch is None:
-            in_order = segments(keys, place)
-            return await self._walk.along(in_order, keys, rest, limit, window) if in_order else ([], False)
+            stretches = segments(keys, place)
+            if not stretches:
+                return [], False
+            return await self._walk.along(stretches, keys, rest, place, limit, window)
         if place is not None and place.values[0] is None:
             return [], True
         low, high, outside = stretch
-        found, complete = await self._walk.along(segments(keys, place, low, high), keys, rest, limit, window)
+        stretches = segments(keys, place, low, high)
+        found, complete = await self._walk.along(stretches, keys, rest, place, limit, window)
         if outside is None or not (complete or len(found) == limit):
             return found, complete
         access, beside = outside
         where = both(access.filter, hidden(beside))
         more = await self._walk.sorted(where, access.index, rest, keys, place, limit)
-        order = cmp_to_key(position_order([SortKey(key.param, "", key.descending) for key in keys]))
-        backwards = place is not None and place.backwards
-        rows = sorted([*found, *more], key=lambda row: order(row.position), reverse=backwards)
+        rows = in_order([*found, *more], keys, backwards=place is not None and place.backwards)
         return rows[:limit], complete and len(rows) < limit
 
     # the order asked for, where the question bounds it
 
     def _within_order(self, keys: Sequence[Key]) -> bool:
         """Whether all that is asked for is a stretch of the order itself, so that a walk along it finds without searching."""
-        if len(keys) != 1 or not keys[0].index.startswith(keys[0].param + " "):
+        if self._bounds_of(keys) is None:
             return False
-        return self._bounds_of(keys) is not None and all(
-            isinstance(part, DateIs) and part.param == keys[0].param for part in self._parts
-        )
+        if keys[0].param == "_lastUpdated":
+            return all(isinstance(part, Updated) for part in self._parts)
+        return all(isinstance(part, DateIs) and part.param == keys[0].param for part in self._parts)
 
     def _bounds_of(self, keys: Sequence[Key]) -> tuple[Any, Any, tuple[Access, Filter] | None] | None:
         """From where to where the matches are in the order of a date, and how those are found that are not there.
@@ -265,9 +275,11 @@ class Selection:
         A date that is short and the only one of its resource is where its either end is. The others are found by
         their upper end, or as having several.
         """
-        if len(keys) != 1 or not keys[0].index.startswith(keys[0].param + " "):
+        if len(keys) != 1 or not keys[0].index or keys[0].param == "_id":
             return None
         (key,) = keys
+        if key.param == "_lastUpdated":
+            return self._updates()
         leaves = [part for part in self._parts if isinstance(part, DateIs) and part.param == key.param]
         first: int | None = None
         last: int | None = None
@@ -290,6 +302,16 @@ class Selection:
         reach = first - SPAN
         reaching = Range(long.low + of_integer(first), long.high)
         return reach, last, (Access((several,), (reaching,)), {key.path: {"$lt": reach}})
+
+    def _updates(self) -> tuple[int | None, int | None, None] | None:
+        """From when to when the matches were updated."""
+        first: int | None = None
+        last: int | None = None
+        for part in self._parts:
+            within = updated_within(part) if isinstance(part, Updated) else None
+            if within is not None:
+                first, last = highest(first, within[0]), lowest(last, within[1])
+        return None if first is None and last is None else (first, last, None)
 
     # numbers
 
@@ -314,7 +336,7 @@ class Selection:
         if not self._ways:
             rest = self._rest(None)
             return await self._snapshot.count(self.type, both({"d": False}, hidden(rest)))
-        way = Way(*self._ways[0], 0) if len(self._ways) == 1 else await self._best(all=True)
+        way = Way(*self._ways[0], 0) if len(self._ways) == 1 else await self._best(self._effort.counted)
         access, rest = way.access, self._rest(way)
         if not rest:
             access = await self._counted_as(access)
@@ -352,8 +374,9 @@ class Selection:
         if self.is_empty():
             return []
         if not self._linked and self._ways:
-            way = await self._best(all=True)
-            if way.number >= min(self._effort.counted, 5 * most + 1) and most <= self._effort.listed:
+            far = max(1, min(self._effort.counted, 5 * most))
+            way = await self._best(far)
+            if way.number >= far and most <= self._effort.listed:
                 return None
         elif not self._ways and most <= self._effort.listed:
             return None

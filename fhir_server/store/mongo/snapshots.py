@@ -31,6 +31,8 @@ VERSIONS = "osler.versions"
 TOO_OLD, NOT_AVAILABLE = 239, 246
 # One answer holds as many as 16 MB allow; the rest is fetched.
 _BATCH = 100_000
+# More keys of an index than these are skipped first, to see whether there are so many, before they are fetched.
+_LISTED = 1_000
 
 
 class Moment(NamedTuple):
@@ -135,9 +137,18 @@ class Snapshot:
             if number < limit:
                 number += await self._limited(where, collection, limit, index)
         for range in access.ranges:
-            if number < limit:
-                number += len(await self.within(collection, range, limit))
+            if number >= limit:
+                break
+            if limit > _LISTED and await self.within(collection, range, 1, skip=limit - number - 1):
+                return limit
+            number += len(await self.within(collection, range, limit))
         return min(number, limit)
+
+    async def size(self, collection: str) -> int | None:
+        """About how many documents a collection has; None inside a transaction, which cannot ask."""
+        if self._session is not None:
+            return None
+        return await self.connection.of_type(collection).estimated_document_count()
 
     async def _limited(self, where: Filter, collection: str, limit: int, hint: str = ENTRIES) -> int:
         pipeline: Pipeline = [{"$match": where}, {"$limit": limit}, {"$count": "n"}]
@@ -145,7 +156,7 @@ class Snapshot:
         return int(found[0]["n"]) if found else 0
 
     async def within(
-        self, collection: str, range: Range, limit: int, *, texts: bool = False
+        self, collection: str, range: Range, limit: int, *, texts: bool = False, skip: int = 0
     ) -> list[Document]:
         """What the index of entries has in a range, without looking at documents: their creation, or with `texts` the texts.
 
@@ -163,6 +174,8 @@ class Snapshot:
             "limit": limit,
             "batchSize": limit,
         }
+        if skip:
+            command["skip"] = skip
         if texts:
             del command["projection"]
             command["returnKey"] = True

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cmp_to_key
 from typing import Any
 
-from fhir_server.search.order import SortPosition, SortValue
+from fhir_server.search.order import SortPosition, SortValue, position_order
 from fhir_server.search.tree import SortKey
 from fhir_server.store.mongo.compile import both, hidden
 from fhir_server.store.mongo.entries import member
-from fhir_server.store.mongo.indexes import ID, ORDER, SORTED, UPDATED, UPDATED_LAST, sort_index
+from fhir_server.store.mongo.indexes import ID, NAMED, ORDER, SORTED, UPDATED, UPDATED_LAST, sort_index
 from fhir_server.store.mongo.leaves import Filter
 
 _KINDS = frozenset({"token", "string", "date", "number", "quantity", "reference", "uri"})
-_LEAST = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Key:
     path: str
     descending: bool
     index: str
+    # the value that no other of the kind is below
+    least: int | str = -(2**63)
 
     @property
     def value(self) -> Any:
@@ -72,8 +74,13 @@ def bind(key: SortKey, type: str) -> Key:
     if key.kind not in _KINDS:
         return Key(key.param, "", key.descending, "")
     bound = "z" if key.descending else "a"
-    indexed = key.kind == "date" and key.param in SORTED.get(type.rstrip("#"), ())
+    name = type.rstrip("#")
     path = f"k.{member(key.param)}.{bound}"
+    if key.kind == "string":
+        # the largest is only kept where it is another than the smallest
+        indexed = not key.descending and key.param in NAMED.get(name, ())
+        return Key(key.param, path, key.descending, sort_index(key.param, bound) if indexed else "", "")
+    indexed = key.kind == "date" and key.param in SORTED.get(name, ())
     return Key(key.param, path, key.descending, sort_index(key.param, bound) if indexed else "")
 
 
@@ -125,6 +132,11 @@ def _plain(value: SortValue) -> SortValue:
     return int(value) if isinstance(value, int) else value
 
 
+def in_order(rows: Sequence[Row], keys: Sequence[Key], *, backwards: bool) -> list[Row]:
+    order = cmp_to_key(position_order([SortKey(key.param, "", key.descending) for key in keys]))
+    return sorted(rows, key=lambda row: order(row.position), reverse=backwards)
+
+
 # By an index
 
 
@@ -148,8 +160,9 @@ class Segment:
 
 
 def segments(keys: Sequence[Key], place: Place | None, low: Any = None, high: Any = None) -> list[Segment]:
-    """The stretches, one after the other, of what follows the place; none when no index is in that order.
+    """The stretches, one after the other, of what follows the place; none when no index is in the order of the first key.
 
+    Of several keys a stretch has the order of the first alone, and begins with all that have the value of the place.
     `low`, `high`: only values from and to these are wanted, and none that is missing.
     """
     backwards = place is not None and place.backwards
@@ -158,14 +171,14 @@ def segments(keys: Sequence[Key], place: Place | None, low: Any = None, high: An
     if not keys:
         where: Filter = {"d": False, **after}
         return [Segment(ORDER, where, {"c": onwards}, where, "c")]
-    if len(keys) > 1 or not keys[0].index:
+    key, alone = keys[0], len(keys) == 1
+    if not key.index:
         return []
-    (key,) = keys
-    valued = [_valued(key, place, low, high)]
+    valued = [_valued(key, place, low, high, alone=alone)]
     if not key.path.startswith("k.") or low is not None or high is not None:
         return valued
     at = None if place is None else place.values[0]
-    beside = after if place is not None and at is None else {}
+    beside = after if alone and place is not None and at is None else {}
     where = {"d": False, key.path: None, **beside}
     missing = [Segment(key.index, where, {"c": onwards}, where)]
     if place is None:
@@ -175,13 +188,13 @@ def segments(keys: Sequence[Key], place: Place | None, low: Any = None, high: An
     return valued if backwards else valued + missing
 
 
-def _valued(key: Key, place: Place | None, low: Any, high: Any) -> Segment:
+def _valued(key: Key, place: Place | None, low: Any, high: Any, *, alone: bool) -> Segment:
     backwards = place is not None and place.backwards
     onwards = -1 if backwards else 1
     direction = -onwards if key.descending else onwards
     within: dict[str, Any] = {}
     if key.path != "_id":
-        within["$gte"] = _LEAST if low is None else low
+        within["$gte"] = key.least if low is None else low
     if high is not None:
         within["$lte"] = high
     further: Filter = {}
@@ -191,9 +204,10 @@ def _valued(key: Key, place: Place | None, low: Any, high: Any) -> Segment:
             within["$gte"] = max(within.get("$gte", value), value)
         else:
             within["$lte"] = min(within.get("$lte", value), value)
-        # what has the value of the place, also a resource of another type, was created beyond it
-        later = {"c": {"$lt" if backwards else "$gt": place.created}}
-        further = hidden({"$or": [{key.path: {"$ne": value}}, later]})
+        if alone:
+            # what has the value of the place, also a resource of another type, was created beyond it
+            later = {"c": {"$lt" if backwards else "$gt": place.created}}
+            further = hidden({"$or": [{key.path: {"$ne": value}}, later]})
     bounds: Filter = {key.path: within} if within else {}
     if key.path == "u":
         bounds["d"] = False

@@ -6,6 +6,7 @@ written or seen. Any number of servers may share a database.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -27,6 +28,7 @@ from fhir_server.store.mongo.reclaim import reclaim
 from fhir_server.store.mongo.schema import Schema
 from fhir_server.store.mongo.search import Searcher
 from fhir_server.store.mongo.selection import Effort
+from fhir_server.store.mongo.traffic import Traffic
 from fhir_server.store.mongo.writer import Writer
 from fhir_server.store.protocol import Extract
 from fhir_server.store.records import (
@@ -63,6 +65,17 @@ class _Opened:
         self.cursors = cursors
         self.searcher = searcher
         self.writer = writer
+        self.traffic = Traffic()
+        self._words = asyncio.create_task(LateWords(connection, self.traffic).run(), name="store-words")
+
+    async def close(self) -> None:
+        """Write what was accepted, then let go of the connections."""
+        while not self._words.done():
+            # again, because a cancellation that meets the end of a wait in the driver can be lost
+            self._words.cancel()
+            await asyncio.wait([self._words], timeout=0.1)
+        await self.writer.close()
+        await self.connection.close()
 
 
 class MongoStore:
@@ -104,15 +117,14 @@ class MongoStore:
             raise
         cursors = Cursors(self._cursor_key or kept)
         searcher = Searcher(connection, cursors, self._extract, self._effort)
-        writer = Writer(connection, schema, searcher, self._clock, self._patience, LateWords(connection).step)
+        writer = Writer(connection, schema, searcher, self._clock, self._patience)
         self._opened = _Opened(connection, cursors, searcher, writer)
 
     async def close(self) -> None:
         """Write what was accepted, then let go of the connections. May be called twice."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.writer.close()
-            await opened.connection.close()
+            await opened.close()
 
     @property
     def _open(self) -> _Opened:
@@ -125,14 +137,20 @@ class MongoStore:
     async def transact(
         self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition] = (), rehearse: bool = False
     ) -> tuple[Stored, ...]:
-        if any(isinstance(p, MatchesAre) and asks_for_words(p.where) for p in preconditions):
-            with translated():
-                await self._open.searcher.index_words()
-        return await self._open.writer.transact(ops, preconditions, rehearse)
+        opened = self._open
+        opened.traffic.wrote()
+        with opened.traffic:
+            if any(isinstance(p, MatchesAre) and asks_for_words(p.where) for p in preconditions):
+                with translated():
+                    await opened.searcher.index_words()
+            return await opened.writer.transact(ops, preconditions, rehearse)
 
     async def copy(self, versions: Sequence[Copied]) -> None:
         """Keep the next versions of another store as they are (protocol.Recipient)."""
-        await self._open.writer.copy(versions)
+        opened = self._open
+        opened.traffic.wrote()
+        with opened.traffic:
+            await opened.writer.copy(versions)
 
     async def ping(self) -> None:
         with translated():
@@ -163,12 +181,14 @@ class MongoStore:
         )
 
     async def search(self, query: SearchQuery) -> Page:
-        with translated():
-            return await self._open.searcher.page(query)
+        opened = self._open
+        with opened.traffic, translated():
+            return await opened.searcher.page(query)
 
     async def matching_ids(self, type: str, where: Expression, limit: int = 2) -> tuple[str, ...]:
-        with translated():
-            return await self._open.searcher.matching_ids(type, where, limit)
+        opened = self._open
+        with opened.traffic, translated():
+            return await opened.searcher.matching_ids(type, where, limit)
 
     async def explain(self, query: SearchQuery) -> Explanation:
         with translated():
@@ -176,7 +196,7 @@ class MongoStore:
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         opened = self._open
-        with translated():
+        with opened.traffic, translated():
             async with opened.connection.snapshot() as session:
                 return await history.page(opened.connection, session, query, opened.cursors)
 
@@ -271,7 +291,7 @@ class MongoStore:
                 await self._open.connection.fingerprints.bulk_write(writes, ordered=False)
 
     async def _look(self, look: Look[T]) -> T:
-        connection = self._open.connection
-        with translated():
-            async with connection.reading() as session:
-                return await look(connection, session)
+        opened = self._open
+        with opened.traffic, translated():
+            async with opened.connection.reading() as session:
+                return await look(opened.connection, session)

@@ -19,6 +19,7 @@ from fhir_server.store.mongo.sorting import (
     Segment,
     beyond,
     computed,
+    in_order,
     order_of,
     row_of,
 )
@@ -71,27 +72,73 @@ class Walk:
         return [row_of(self._type, one, keys) for one in found]
 
     async def along(
-        self, walk: Sequence[Segment], keys: Sequence[Key], rest: Filter, limit: int, window: int = 0
+        self,
+        walk: Sequence[Segment],
+        keys: Sequence[Key],
+        rest: Filter,
+        place: Place | None,
+        limit: int,
+        window: int = 0,
     ) -> tuple[list[Row], bool]:
         """What passes `rest` in the order of an index; and whether there is no more of it."""
         found: list[Row] = []
-        complete = True
         for segment in walk:
             until: Filter = {}
             if window and rest and segment.path:
                 until = await self._end(segment, window)
-            pipeline: Pipeline = [
-                {"$match": both(segment.where, until, hidden(rest))},
-                {"$sort": segment.order},
-                {"$limit": limit - len(found)},
-                {"$project": computed(keys)},
-            ]
-            documents = await self._snapshot.aggregate(self._type, pipeline, hint=segment.index)
-            found += [row_of(self._type, one, keys) for one in documents]
+            where = both(segment.where, until, hidden(rest))
+            act = self._in_order if len(keys) <= 1 else self._by_first
+            found += await act(segment, where, keys, place, limit - len(found))
             if until or len(found) == limit:
-                complete = False
-                break
-        return found, complete
+                return found, False
+        return found, True
+
+    async def _in_order(
+        self, segment: Segment, where: Filter, keys: Sequence[Key], place: Place | None, limit: int
+    ) -> list[Row]:
+        """The first of a stretch that is in the order asked for and begins after the place."""
+        return await self._asked(
+            segment,
+            [{"$match": where}, {"$sort": segment.order}, {"$limit": limit}, {"$project": computed(keys)}],
+            keys,
+        )
+
+    async def _by_first(
+        self, segment: Segment, where: Filter, keys: Sequence[Key], place: Place | None, limit: int
+    ) -> list[Row]:
+        """The first of a stretch that is in the order of the first key: what has one value of it is put in order."""
+        backwards = place is not None and place.backwards
+        after: Pipeline = [] if place is None else [{"$match": beyond(keys, place)}]
+        sorted_: Pipeline = [
+            {"$project": computed(keys)},
+            *after,
+            {"$sort": order_of(keys, backwards)},
+            {"$limit": limit},
+        ]
+        if not segment.path:
+            return await self._asked(segment, [{"$match": where}, *sorted_], keys)
+        met = await self._asked(
+            segment,
+            [
+                {"$match": where},
+                {"$sort": segment.order},
+                {"$project": computed(keys)},
+                *after,
+                {"$limit": limit},
+            ],
+            keys,
+        )
+        last: list[Row] = []
+        if len(met) == limit:
+            value = met[-1].values[0]
+            met = [row for row in met if row.values[0] != value]
+            alike = both(where, {segment.path: value})
+            last = await self._asked(segment, [{"$match": alike}, *sorted_], keys)
+        return [*in_order(met, keys, backwards=backwards), *last][:limit]
+
+    async def _asked(self, segment: Segment, pipeline: Pipeline, keys: Sequence[Key]) -> list[Row]:
+        found = await self._snapshot.aggregate(self._type, pipeline, hint=segment.index)
+        return [row_of(self._type, one, keys) for one in found]
 
     async def _end(self, segment: Segment, window: int) -> Filter:
         """What holds within the window; nothing when the stretch ends before."""

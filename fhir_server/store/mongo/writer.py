@@ -21,7 +21,7 @@ from bson.errors import BSONError
 from pymongo.errors import DocumentTooLarge, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from fhir_r4.errors import FhirError, TooLarge, Unavailable
+from fhir_r4.errors import TooLarge, Unavailable
 from fhir_server.store.mongo import copying
 from fhir_server.store.mongo.connections import (
     MAJORITY,
@@ -53,9 +53,6 @@ ABORT_PATIENCE = 0.5
 # whoever has waited longest would then be the last to come.
 TURN, RECONNECT = (0.001, 0.02), (0.02, 0.1)
 
-# Seconds in which nothing was written, after which there is time for other work.
-IDLE = 3.0
-
 # the code of the server's own refusal of a document beyond its limit
 _TOO_LARGE = 10334
 
@@ -82,8 +79,7 @@ class Waiting:
 class Writer:
     """Takes transactions from the event loop that made it.
 
-    `clock` gives microseconds since 1970 UTC; `patience` is how many seconds a transaction is tried; `idle` is called again
-    and again while nothing is to be written, until it says that it did nothing.
+    `clock` gives microseconds since 1970 UTC; `patience` is how many seconds a transaction is tried.
     """
 
     def __init__(
@@ -93,15 +89,12 @@ class Writer:
         matching: Matching,
         clock: Callable[[], int],
         patience: float,
-        idle: Callable[[], Awaitable[int]],
     ) -> None:
         self._connection = connection
         self._schema = schema
         self._matching = matching
         self._clock = clock
         self._patience = patience
-        self._idle = idle
-        self._more_to_do = True
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -149,27 +142,14 @@ class Writer:
 
     async def _run(self) -> None:
         while True:
-            await self._next()
+            await self._arrived.wait()
             # what this turn of the event loop accepts besides belongs to the same group
             await asyncio.sleep(0)
             while self._queue:
                 await self._write(self._gather())
-                self._more_to_do = True
             if self._closed:
                 return
             self._arrived.clear()
-
-    async def _next(self) -> None:
-        """Wait for something to be written, and use the time."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), IDLE if self._more_to_do else None)
-        while self._more_to_do and not self._arrived.is_set():
-            try:
-                self._more_to_do = await self._idle() > 0
-            except (PyMongoError, FhirError):
-                # tried again after the next write
-                self._more_to_do = False
-        await self._arrived.wait()
 
     def _gather(self) -> list[Waiting]:
         """The transactions to write next."""
