@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fhir_r4.errors import InvalidRequest
 from fhir_server.bulk.conformance import publish_conformance
@@ -27,6 +27,9 @@ from fhir_server.store.protocol import Extract, Store
 from fhir_server.subscriptions.worker import Worker
 from profiles.structure import StructuralValidator
 from terminology.local import LocalTerminology
+
+if TYPE_CHECKING:
+    from fhir_server.bridge.running import ServerBridge
 
 PREFIX = "/fhir"
 
@@ -101,6 +104,7 @@ class Application:
         tell = RequestLog(settings.log_format).tell if settings.log_level in ("debug", "info") else None
         self.door = FhirDoor(self.dispatch, settings, self.metrics, tell, PREFIX, actor_of)
         self.worker = Worker(services)
+        self.bridge = _bridge(self.dispatch, settings)
         self._web: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,8 +130,17 @@ class Application:
         await request_missing(self.services)
         self.services.jobs.wake(self.services)
         self.worker.start()
+        if self.bridge is not None:
+            try:
+                await self.bridge.open()
+            except BaseException:
+                await self.close()
+                raise
+            self.metrics.follow(self.bridge.collector, self.bridge.count)
 
     async def close(self) -> None:
+        if self.bridge is not None:
+            await self.bridge.close()
         await self.worker.close()
         await self.services.jobs.close()
         await self.services.store.close()
@@ -143,6 +156,14 @@ class Application:
         await receive()
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _bridge(dispatch: Dispatch, settings: Settings) -> ServerBridge | None:
+    if settings.hl7 is None and not settings.hl7_config:
+        return None
+    from fhir_server.bridge.running import ServerBridge
+
+    return ServerBridge(dispatch)
 
 
 def tune_interpreter() -> None:

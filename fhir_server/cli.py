@@ -1,4 +1,4 @@
-"""The command line: `osler serve | load | export | backup | restore | check | reindex | migrate | cluster | demo | version`.
+"""The command line: `osler serve | load | export | backup | restore | check | reindex | migrate | cluster | hl7 | demo | version`.
 
 Every option is also a setting `OSLER_*`; options win. Exit codes: 0 done, 1 done but something was refused or found
 wrong, 2 not done. An invariant to keep: nothing heavy is imported before a command needs it.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fhir_server.cli_hl7 import app as hl7
+
 if TYPE_CHECKING:
     from fhir_server.settings import Settings
 
@@ -27,6 +29,7 @@ app = typer.Typer(
 
 cluster = typer.Typer(name="cluster", help="A MongoDB cluster with shards.", no_args_is_help=True)
 app.add_typer(cluster)
+app.add_typer(hl7)
 
 Store = Annotated[
     str | None,
@@ -70,6 +73,10 @@ def serve(
     store: Store = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes (default 1).")] = None,
     auth: Annotated[str | None, typer.Option(help="Access control; only 'off' so far.")] = None,
+    hl7: Annotated[
+        int | None, typer.Option(help="Port for HL7 v2 messages (MLLP); 0 takes a free one.")
+    ] = None,
+    hl7_config: Annotated[str | None, typer.Option(help="YAML file with HL7 v2 connections.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or text.")] = None,
 ) -> None:
@@ -81,6 +88,8 @@ def serve(
             store=store,
             workers=workers,
             auth=auth,
+            hl7=hl7,
+            hl7_config=hl7_config,
             log_level=log_level,
             log_format=log_format,
         )

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from fhir_r4.errors import InvalidRequest, Unavailable
+from fhir_server.console import say
 from fhir_server.http.protocol import GatheringProtocol
 from fhir_server.logs import configure_logs
 from fhir_server.settings import Settings
@@ -105,7 +106,14 @@ def _serve_here(settings: Settings, bound: socket.socket, ready: Callable[[], No
         signal.SIGINT,
     ):  # uvicorn raises the signal again when it has shut down in order
         signal.signal(number, lambda *_: sys.exit(0))
-    _Server(_config(create_app(settings)), ready).run(sockets=[bound])
+    app = create_app(settings)
+
+    def told() -> None:
+        ready()
+        for names, where in app.bridge.addresses().items() if app.bridge is not None else ():
+            say(f"HL7 v2      {where} ({names})")
+
+    _Server(_config(app), told).run(sockets=[bound])
 
 
 def _serve_with_workers(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
@@ -143,5 +151,5 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 
 
 def _export(settings: Settings) -> None:
-    for name, value in settings.model_dump(mode="json").items():
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"OSLER_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)

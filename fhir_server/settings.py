@@ -70,6 +70,18 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("osler@localhost", description="The sender of mails.")
     webhook: str = Field("", description="Address that messages to patients are posted to as JSON.")
+    hl7: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which HL7 v2 messages are taken from anybody; None: no port.",
+    )
+    hl7_config: str = Field(
+        "", description="YAML file with the HL7 v2 connections and destinations; empty: none."
+    )
+    hl7_journal: str = Field(
+        "", description="File of a journal of its own for HL7 v2 messages; empty: they are kept in the store."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )

@@ -1,4 +1,4 @@
 """The HL7 v2 bridge: messages of laboratory instruments and legacy systems to FHIR and back.
 
-The room is kept for it; nothing of it is built yet. It will know the server only as a function `deliver(bundle) -> bundle`.
+It is usable alone (`python -m hl7_bridge`) and inside the server, and knows the server only by what `delivery.FhirServer` says.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -61,6 +61,7 @@ class Metrics:
         counts = RequestCounts()
         self.registry.register(counts)
         self.observe = counts.observe
+        self._refreshers: list[Callable[[], Awaitable[None]]] = []
         self._up = Gauge(
             "osler_store_up", "1 when the store answered this scrape, else 0", registry=self.registry
         )
@@ -70,6 +71,17 @@ class Metrics:
         self._sequence = Gauge(
             "osler_last_sequence", "Sequence number of the last committed version", registry=self.registry
         )
+
+    def follow(self, collector: Collector | None, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Also tell the figures of a collector; `refresh` is called before each scrape."""
+        if collector is not None:
+            self.registry.register(collector)
+            self._refreshers.append(refresh)
+
+    async def refresh(self) -> None:
+        """Bring the figures up to date that are not counted while it happens."""
+        for refresh in self._refreshers:
+            await refresh()
 
     def text(self, counts: dict[str, int] | None, last_sequence: int | None) -> bytes:
         """The exposition text, with the store's figures of this moment; None where the store does not answer."""

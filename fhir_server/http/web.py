@@ -83,6 +83,7 @@ class Pages:
     async def metrics_text(self, request: Request) -> Response:
         """Prometheus text; without the store's figures while the store does not answer."""
         store = self.services.store
+        await self.metrics.refresh()
         try:
             text = self.metrics.text(await store.counts(), await store.last_sequence())
         except Unavailable:

@@ -15,7 +15,7 @@ from fhir_r4.errors import BusinessRule, Issue, PreconditionFailed
 from fhir_r4.jsonio import decode_object, encode
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.interactions.answering import outcome
+from fhir_server.interactions.answering import information, outcome, preference
 from fhir_server.interactions.conditional import if_match
 from fhir_server.interactions.governing import Plan as Looking
 from fhir_server.interactions.retrying import retrying
@@ -68,7 +68,7 @@ async def carry_out(
         looking = Looking(services, ())
         record = None if request_id is None else await _record(looking, request_id)
         if record is not None:
-            return await _again(services, record, digest, answer)
+            return await _again(call, services, record, digest, answer)
         await _require_version(call, looking)
         writes = await planner(looking)
         ops = [prepare(services, w.method, w.resource, w.resource["id"], fresh=w.fresh) for w in writes]
@@ -83,18 +83,25 @@ async def carry_out(
             seen=looking,
             rehearse=dry,
         )
-        return _answered(versions[: len(writes)], answer, warnings)
+        return _answered(call, versions[: len(writes)], answer, warnings)
 
     return await retrying(attempt)
 
 
-def _answered(versions: Sequence[Stored], answer: Answer, warnings: Sequence[Issue] = ()) -> FhirResponse:
-    """What the versions are answered with; warnings are told where the answer is a searchset."""
+def _answered(
+    call: OperationCall, versions: Sequence[Stored], answer: Answer, warnings: Sequence[Issue] = ()
+) -> FhirResponse:
+    """What the versions are answered with; warnings are told in a Bundle, or as `Prefer` asks for, like those of a write."""
     resource = answer([decode_object(v.body) for v in versions])
-    if warnings and resource.get("type") == "searchset":
-        told = {"resource": outcome(warnings), "search": {"mode": "outcome"}}
+    if warnings and resource["resourceType"] == "Bundle":
+        told: Resource = {"resource": outcome(warnings)}
+        if resource["type"] == "searchset":
+            told["search"] = {"mode": "outcome"}
         resource = {**resource, "entry": [*resource.get("entry", ()), told]}
     first = versions[0] if versions else None
+    if preference(call.request, "return") == "operationoutcome" and first is not None:
+        done = [information(f"{v.type}/{v.id} is version {v.version}.") for v in versions]
+        return FhirResponse(200, resource=outcome([*warnings, *done]), version=first.version or None)
     same = first is not None and (resource.get("resourceType"), resource.get("id")) == (first.type, first.id)
     return FhirResponse(200, resource=resource, version=first.version if same and first is not None else None)
 
@@ -149,7 +156,9 @@ async def _recording(
     return prepare(services, "PUT", record, record["id"])  # type: ignore[arg-type]
 
 
-async def _again(services: Services, record: Resource, digest: str, answer: Answer) -> FhirResponse:
+async def _again(
+    call: OperationCall, services: Services, record: Resource, digest: str, answer: Answer
+) -> FhirResponse:
     if _extension(record, "digest") != digest:
         raise BusinessRule(
             "This request-id was used for another request; a new request needs a new one.", "request-id"
@@ -161,7 +170,7 @@ async def _again(services: Services, record: Resource, digest: str, answer: Answ
             stored = await services.store.read_version(type, id, int(version))
             assert stored is not None
             versions.append(stored)
-    return _answered(versions, answer)
+    return _answered(call, versions, answer)
 
 
 def _extension(record: Resource, name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fhir_server.context import Operation
 from fhir_server.operations.beds.table import BED_OPERATIONS
+from fhir_server.operations.bridge.table import BRIDGE_OPERATIONS
 from fhir_server.operations.everything import everything
 from fhir_server.operations.reindex import reindex
 from fhir_server.operations.scheduling.availability import AVAILABILITY_OPERATIONS
@@ -62,6 +63,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *APPOINTMENT_OPERATIONS,
     *BED_OPERATIONS,
     *AVAILABILITY_OPERATIONS,
+    *BRIDGE_OPERATIONS,
 )
 
 

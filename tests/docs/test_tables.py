@@ -32,7 +32,7 @@ from fhir_server.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # where operations are documented
-OPERATION_PAGES = ("operations.md", "scheduling.md", "appointments.md", "beds.md")
+OPERATION_PAGES = ("operations.md", "scheduling.md", "appointments.md", "beds.md", "bridge.md")
 
 
 def text_of(name: str) -> str:
@@ -145,12 +145,31 @@ def test_figures_of_the_definitions_are_right() -> None:
     assert f"{len(value_set_urls()):,} value sets" in text_of("terminology.md")
 
 
+def _bridge_figures() -> Any:
+    """The figures of the bridge, with a value of each."""
+    from fhir_server.bridge.metrics import BridgeCollector
+    from hl7_bridge.tallies import Tallies
+
+    tallies = Tallies()
+    tallies.arrived("lab", 1, duplicate=True)
+    tallies.refused("lab")
+    tallies.became("lab", "held", ("unmapped-code",))
+    collector = BridgeCollector(tallies)
+    collector.counts = {("lab", "held"): 1}
+    return collector
+
+
+async def _nothing() -> None:
+    return
+
+
 def test_every_metric_is_documented() -> None:
     from fhir_server.http.metrics import Metrics
 
     told = rows(section(text_of("deployment.md"), "Metrics"))
     metrics = Metrics()
     metrics.observe("GET", 200, 0.001)
+    metrics.follow(_bridge_figures(), _nothing)
     families = re.findall(rb"^# TYPE (osler_\w+) ", metrics.text({"Patient": 1}, 1), re.MULTILINE)
     made = {name.decode() for name in families if not name.endswith(b"_created")}
     assert made == {name for name in told if name.startswith("osler_")}

@@ -236,6 +236,14 @@ async def test_an_overlap_is_told_where_that_is_the_rule(kind: str, tmp_path: Pa
         answer = await desk.operate("Appointment/$book", appointment_resource=appointment(OTHER, start=5))
         outcomes = [e["resource"] for e in answer.json()["entry"] if e["search"]["mode"] == "outcome"]
         assert [len(o["issue"]) for o in outcomes] == [2]
+        moved = await desk.operate(
+            f"Appointment/{first['id']}/$reschedule", prefer, start={"valueInstant": at(10)}
+        )
+        assert [i["severity"] for i in moved.json()["issue"]] == ["warning", "warning", "information"]
+        series = {"recurrence": "FREQ=DAILY;COUNT=2", "recurrence_mode": {"valueCode": "each"}}
+        one = appointment(OTHER, start=200, end=210)
+        answer = await desk.operate("Appointment/$book", prefer, appointment_resource=one, **series)
+        assert [e["resource"]["resourceType"] for e in answer.json()["entry"]] == ["Appointment"] * 2
         response = await desk.post_json("Appointment", appointment(OTHER, start=90, end=95), **prefer)
         assert [i["severity"] for i in response.json()["issue"]] == ["information"]
 

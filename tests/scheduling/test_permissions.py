@@ -152,6 +152,21 @@ async def test_overbooking_needs_the_permission_on_every_way(desk: Desk, excepti
     assert (await ask(desk, "desk", "Appointment/$book", **given)).status_code == 200
 
 
+async def test_an_exception_leaves_one_trace_of_who_made_it_and_why(desk: Desk) -> None:
+    await desk.put_ok(appointment(DOCTOR, id="a1"))
+    over = appointment(DOCTOR, id="a2", extension=[REASON])
+    for _ in range(2):
+        assert (await desk.put_json("Appointment/a2", over, x_actor="desk")).status_code < 300
+    (entry,) = (await desk.read("Provenance?target=Appointment/a2"))["entry"]
+    trace = entry["resource"]
+    assert trace["agent"][0]["who"]["identifier"]["value"] == "desk"
+    assert trace["reason"] == [{"text": "emergency"}]
+    assert trace["activity"]["coding"][0]["code"] == "overbooked"
+    refused = appointment(DOCTOR, id="a3", extension=[REASON])
+    assert (await desk.put_json("Appointment/a3", refused, x_actor="ann")).status_code == 403
+    assert (await desk.read("Provenance?_summary=count"))["total"] == 1
+
+
 async def test_a_deadline_is_set_aside_with_the_permission_alone(desk: Desk) -> None:
     await desk.put_ok(appointment(DOCTOR, id="a1"))
     kept = await desk.read("Appointment/a1")

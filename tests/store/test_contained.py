@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -203,6 +204,17 @@ async def test_an_include_that_asks_for_what_is_contained_holds_to_its_condition
         include = Include("Patient#", "general", reverse=True, where=where)
         page = await filled.search(SearchQuery(("Patient",), IdIs(("own",)), includes=(include,)))
         assert [s.id for s in page.included] == expected
+
+
+async def test_later_pages_of_all_types_have_nothing_of_it(filled):
+    query = SearchQuery((), Not(Has("Group", "member", code("none"))), count=1)
+    page = await filled.search(query)
+    await filled.transact([container("1", inner=(inner("m", "c"),)), put("own")])
+    seen = [*page.matches]
+    while page.next is not None:
+        page = await filled.search(replace(query, cursor=page.next))
+        seen += page.matches
+    assert [s.id for s in seen] == ["own", "1", "2", "3"]
 
 
 async def test_indexing_anew_makes_takes_away_and_changes_it(filled):

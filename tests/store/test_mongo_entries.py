@@ -2,11 +2,13 @@
 
 import math
 
+from bson.decimal128 import Decimal128
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_server.search.entries import Entries
 from fhir_server.search.text import successor
+from fhir_server.store.mongo.documents import native_form
 from fhir_server.store.mongo.entries import (
     escaped,
     indexed,
@@ -139,3 +141,9 @@ def test_degrees_beyond_the_poles_are_led_back_to_the_same_place(latitude, longi
     assert -180 <= east <= 180
     assert -90 <= north <= 90
     assert math.dist(direction(latitude, longitude), direction(north, east)) < 1e-9
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,12})\.[0-9]{1,12}([eE][+-]?[0-9]{1,2})?", fullmatch=True))
+def test_native_decimals_are_those_that_the_driver_makes_of_their_text(text):
+    native = native_form(b'{"value":%b}' % text.encode())["value"]
+    assert native.bid == Decimal128(text).bid

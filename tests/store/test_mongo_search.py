@@ -2,10 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from fhir_r4.temporal import DAY
+from fhir_server.search.entries import Entries
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import (
     Chain,
@@ -23,10 +25,12 @@ from fhir_server.search.tree import (
 )
 from fhir_server.store.memory import MemoryStore
 from fhir_server.store.mongo import feeds, fulltext, totals
+from fhir_server.store.mongo import store as mongo_store
 from fhir_server.store.mongo.fulltext import LateWords
 from fhir_server.store.mongo.selection import Effort
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.mongo.traffic import Traffic
+from fhir_server.store.records import NewestIs
 from tests import mongod
 from tests.store.making import START, Clock, delete, ids, mentions, narrated, put
 from tests.store.test_same_answers import pages
@@ -259,3 +263,17 @@ async def test_what_has_no_date_is_found_by_the_index_of_dates(mongo):
     query = SearchQuery(("Patient",), Not(Present("birthdate")))
     assert [one.id for one in (await mongo.search(query)).matches] == ["x", "y"]
     assert (await mongo.explain(query)).work < 30
+
+
+async def test_a_new_index_waits_for_what_is_in_flight_but_not_for_ever(mongo, monkeypatch):
+    await mongo.transact([put(str(n)) for n in range(3)])
+    act = partial(mongo.reindex, lambda _: Entries(), NewestIs("SearchParameter", 0))
+    with mongo._open.traffic:
+        monkeypatch.setattr(mongo_store, "GIVES_WAY", 0.01)
+        assert (await act()).resources == 3
+        monkeypatch.setattr(mongo_store, "GIVES_WAY", 3_600)
+        stretch = asyncio.create_task(act())
+        for _ in range(5):
+            await mongo.read("Patient", "1")
+        assert not stretch.done()
+    assert (await stretch).resources == 3

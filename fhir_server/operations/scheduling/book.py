@@ -7,7 +7,10 @@ neither a new patient nor the cancellation of another appointment.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from fhir_r4.errors import BusinessRule, Conflict, InvalidRequest, NotFound
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
@@ -104,6 +107,7 @@ async def _one_by_one(
         if "id" not in patient and not patient.get("identifier"):
             raise BusinessRule("Who is booked one by one is known by id or identifier.", "patient-resource")
     count = len(await planner(Plan(services, ())))
+    unpreferred = {name: value for name, value in call.request.headers.items() if name != "prefer"}
     booked: list[Resource] = []
     lost: list[dict[str, Any]] = []
     for n in range(count):
@@ -113,9 +117,11 @@ async def _one_by_one(
             return [*bookings[n][:1], *bookings[0][1:]]
 
         id = taken.one("request-id")
+        # the answer is made of the Appointments, whatever form of it was preferred
+        alone = replace(call, request=structs.replace(call.request, headers=unpreferred))
         own = taken if id is None else Given({**taken.values, "request-id": (f"{id}#{n}",)})
         try:
-            answer = await carry_out(call, services, own, one)
+            answer = await carry_out(alone, services, own, one)
         except (Conflict, BusinessRule) as error:
             text = f"Occurrence {n + 1}: {error}"
             lost.append({"severity": "warning", "code": "conflict", "diagnostics": text})

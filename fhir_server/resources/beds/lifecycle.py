@@ -1,7 +1,8 @@
 """Through which states a stay goes, and its history of states. https://hl7.org/fhir/R4/valueset-encounter-status.html
 
 Inpatient stays: planned, arrived, in-progress and onleave in turn, finished; cancelled before the end. What is finished or
-cancelled goes on only with an extension that says why (`stays.REVERSAL`), which $cancel-discharge writes. Pure.
+cancelled goes on, and what has begun is planned again, only with an extension that says why (`stays.REVERSAL`), which
+$cancel-discharge and cancelling messages of HL7 v2 write. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NEXT: Mapping[str, frozenset[str]] = {
     "cancelled": frozenset({ERROR}),
     ERROR: frozenset(),
 }
-REVERSED = frozenset({("finished", "in-progress"), ("cancelled", "planned")})
+REVERSED = frozenset({("finished", "in-progress"), ("cancelled", "planned"), ("in-progress", "planned")})
 
 
 def check_lifecycle(before: Resource | None, after: Resource) -> None:

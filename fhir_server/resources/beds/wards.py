@@ -125,7 +125,7 @@ def needs_of(encounter: Resource | None, patient: Resource | None) -> Needs:
     weight = _one(parts, "weight")
     return Needs(
         gender=None if patient is None else patient.get("gender"),
-        born=None if patient is None else _birth(patient.get("birthDate")),
+        born=None if patient is None else birth_date(patient.get("birthDate")),
         isolation=frozenset(str(v) for v in _all(parts, "isolation")),
         organism=tokens(_all(parts, "organism")),
         specialty=specialty,
@@ -204,10 +204,10 @@ def _age(needs: Needs, rules: Rules, today: date) -> Violation | None:
     if needs.born is None:
         return Violation("age-band", "The ward asks for an age and the birth date is not known.")
     low, high = rules.minimum_age, rules.maximum_age
-    if low is not None and _birthday(needs.born, low) > today:
-        return Violation("age-band", f"The ward takes patients from the age of {_told(low)}.")
-    if high is not None and _birthday(needs.born, high) <= today:
-        return Violation("age-band", f"The ward takes patients below the age of {_told(high)}.")
+    if low is not None and birthday(needs.born, low) > today:
+        return Violation("age-band", f"The ward takes patients from the age of {told_age(low)}.")
+    if high is not None and birthday(needs.born, high) <= today:
+        return Violation("age-band", f"The ward takes patients below the age of {told_age(high)}.")
     return None
 
 
@@ -274,14 +274,14 @@ def _one(parts: Iterable[Resource], name: str) -> Any:
     return next(iter(_all(parts, name)), None)
 
 
-def _birth(text: str | None) -> date | None:
+def birth_date(text: str | None) -> date | None:
     """The first day that a birth date of any precision can mean."""
     if text is None:
         return None
     return date(1970, 1, 1) + timedelta(days=parse_interval(text)[0] // DAY)
 
 
-def _birthday(born: date, age: Resource) -> date:
+def birthday(born: date, age: Resource) -> date:
     """The day on which somebody born then is so old."""
     value, unit = Decimal(age["value"]), str(age.get("code", age.get("unit", "a")))
     if unit in _DAYS:
@@ -294,7 +294,8 @@ def _birthday(born: date, age: Resource) -> date:
         return date(year + month // 12, month % 12 + 1, 1)
 
 
-def _told(age: Resource) -> str:
+def told_age(age: Resource) -> str:
+    """An age as people say it."""
     names = {"a": "years", "mo": "months", "wk": "weeks", "d": "days"}
     code = str(age.get("code", age.get("unit", "a")))
     return f"{age['value']} {names.get(code, code)}"

@@ -11,6 +11,7 @@ from fhir_r4.temporal import DAY
 from fhir_server.context import Resource, Services
 from fhir_server.resources.change import Change, Consequence, Known, Manners
 from fhir_server.resources.scheduling.charges import aborted_charges
+from fhir_server.resources.scheduling.exceptions import traces
 from fhir_server.resources.scheduling.holds import (
     check_exceptions,
     check_holder,
@@ -35,7 +36,13 @@ from fhir_server.resources.scheduling.limits import (
     patients_of,
 )
 from fhir_server.resources.scheduling.slot_status import followed, holders_of
-from fhir_server.resources.scheduling.taking import claims_of_appointment, slots_of, taken_by
+from fhir_server.resources.scheduling.suiting import check_suits
+from fhir_server.resources.scheduling.taking import (
+    actors_of,
+    claims_of_appointment,
+    slots_of,
+    taken_by,
+)
 from fhir_server.store.records import Claim
 
 # no buffer is longer: what ended before that holds nothing, and nobody needs to look
@@ -70,9 +77,12 @@ async def judge_appointment(change: Change, known: Known, services: Services) ->
         claims += holder_claims(after, services.settings.most_holds)
         if before is None or not had or patients_of(before) != patients_of(after):
             await check_limits(after, taken, known, zone)
+        if before is None or not had or _who(before) != _who(after):
+            await check_suits(after, taken, known)
         if overlap == "warn" and (before is None or not had or period_of(before) != period_of(after)):
             warnings = await overlaps(after, known)
     writes = await _slots(change.before, after, known, zone) + await aborted_charges(before, after, known)
+    writes += traces(change, known.now)
     return Consequence(claims, own, writes, tuple(warnings))
 
 
@@ -92,6 +102,11 @@ async def _slots(
             if changed is not slot:
                 writes.append(changed)
     return tuple(writes)
+
+
+def _who(appointment: Resource) -> tuple[object, ...]:
+    """Who takes part, and when."""
+    return patients_of(appointment), actors_of(appointment), period_of(appointment)
 
 
 def _takes(appointment: Resource, now: int) -> bool:

@@ -38,6 +38,9 @@ _UNITS: Mapping[str, int] = {
     "d": DAY,
     "wk": 7 * DAY,
 }
+# years, months, weeks or days: the number as text, and the UCUM code
+Age = tuple[str, str]
+_AGES = ("a", "mo", "wk", "d")
 _DOWN = decimal.Context(prec=18, rounding=decimal.ROUND_DOWN)
 
 
@@ -60,7 +63,8 @@ class ScheduleRules:
     hours; `horizon` is when bookings may lie, `ahead` how far from now they may; `step` is the distance of the starts that
     are offered, in wall time; `both_folds` says that an hour that the clocks show twice is offered twice, `published` that
     everybody may know what is free. `cancel_before` is how long before its start a booking is given up at the latest,
-    `open_bookings` and `open_holds` how many of them one patient may have.
+    `open_bookings` and `open_holds` how many of them one patient may have. From `minimum_age` and below `maximum_age`, `patients`
+    who are `new` or `existing`, and with one of the codes of `qualification` in who sees them: such are booked.
     """
 
     id: str
@@ -83,6 +87,16 @@ class ScheduleRules:
     cancel_before: int | None = None
     open_bookings: Limit | None = None
     open_holds: Limit | None = None
+    minimum_age: Age | None = None
+    maximum_age: Age | None = None
+    patients: str | None = None
+    qualification: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def who(self) -> bool:
+        """Whether not everybody may be booked, or book."""
+        ages = self.minimum_age is not None or self.maximum_age is not None
+        return ages or self.patients is not None or bool(self.qualification)
 
     @property
     def share(self) -> Decimal:
@@ -241,6 +255,10 @@ def schedule_rules(
         cancel_before=stated.length("cancellation-deadline", -1, none=True),
         open_bookings=stated.limit("open-bookings"),
         open_holds=stated.limit("open-holds"),
+        minimum_age=stated.age("minimum-age"),
+        maximum_age=stated.age("maximum-age"),
+        patients=stated.choice("patients", ("new", "existing")),
+        qualification=stated.codes("qualification"),
     )
     if rules.duration <= 0 or rules.step <= 0:
         raise BusinessRule("The duration and the step of a Schedule are longer than nothing.", RULES)
@@ -292,6 +310,26 @@ class _Stated:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1000:
             raise BusinessRule(f"{name} is a number from {least} to 1000.", name)
         return value
+
+    def age(self, name: str) -> Age | None:
+        value = self.first(name)
+        if value is None:
+            return None
+        amount, unit = (value.get(m) if isinstance(value, Mapping) else None for m in ("value", "code"))
+        if amount is None or unit not in _AGES or not 0 <= amount <= 200 * 366:
+            raise BusinessRule(f"{name} is an Age in one of {', '.join(_AGES)} (UCUM).", name)
+        return str(amount), str(unit)
+
+    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+        value = self.first(name)
+        if value is not None and value not in choices:
+            raise BusinessRule(f"{name} is one of {', '.join(choices)}.", name)
+        return None if value is None else str(value)
+
+    def codes(self, name: str) -> frozenset[tuple[str, str]]:
+        value = self.first(name)
+        codings = value.get("coding", ()) if isinstance(value, Mapping) else ()
+        return frozenset((c.get("system", ""), c.get("code", "")) for c in codings)
 
     def length(self, name: str, default: int, none: bool = False) -> Any:
         value = self.first(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fhir_r4.errors import BusinessRule, Conflict
 from fhir_r4.temporal import parse_interval
@@ -35,6 +35,7 @@ from fhir_server.resources.scheduling.rules import (
 from fhir_server.search.tree import RefersTo, any_of
 from fhir_server.store.records import Claim
 
+T = TypeVar("T")
 ACTOR_TYPES = ("Practitioner", "PractitionerRole", "Location", "Device", "HealthcareService")
 CLOSED = ("busy-unavailable", "entered-in-error")
 WALK_IN = "WALKIN"
@@ -211,7 +212,15 @@ def _strictest(rules: Sequence[ScheduleRules]) -> ScheduleRules | None:
         cancel_before=max((r.cancel_before for r in rules if r.cancel_before is not None), default=None),
         open_bookings=_lowest(r.open_bookings for r in rules),
         open_holds=_lowest(r.open_holds for r in rules),
+        minimum_age=_first(r.minimum_age for r in rules),
+        maximum_age=_first(r.maximum_age for r in rules),
+        patients=_first(r.patients for r in rules),
+        qualification=next((r.qualification for r in rules if r.qualification), frozenset()),
     )
+
+
+def _first(stated: Iterable[T | None]) -> T | None:
+    return next((one for one in stated if one is not None), None)
 
 
 def _lowest(limits: Iterable[Limit | None]) -> Limit | None:

@@ -215,11 +215,14 @@ def main_text(component: Component) -> str:
 def _exact(entries: Entries) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if entries.dates:
-        found["d"] = [{"p": p, **fields(("date", low, high))} for p, low, high in entries.dates]
+        found["d"] = [{"p": p, "l": bounded(low), "h": bounded(high)} for p, low, high in entries.dates]
     if entries.numbers:
-        found["n"] = [{"p": p, **fields(("number", low, high))} for p, low, high in entries.numbers]
+        found["n"] = [{"p": p, "l": float(low), "h": float(high)} for p, low, high in entries.numbers]
     if entries.quantities:
-        found["q"] = [{"p": p, **fields(("quantity", *rest))} for p, *rest in entries.quantities]
+        found["q"] = [
+            {"p": p, "l": float(low), "h": float(high), "s": system, "c": code, "u": unit}
+            for p, low, high, system, code, unit in entries.quantities
+        ]
     if entries.composites:
         found["c"] = [_composite(entry) for entry in entries.composites]
     if any(version for *_, version in entries.references):

@@ -31,6 +31,8 @@ from fhir_server.store.mongo.walks import Walk
 
 # Counting begins with so many: most questions have a part that lists fewer.
 _FIRST = 60
+# A page is looked for in the order asked for when that looks at so many times as many resources as were counted.
+_SOON = 1.5
 # A code without its system has so many systems at the most, as a rule.
 _FEW_TEXTS = 5
 
@@ -95,6 +97,7 @@ class Selection:
         self._numbers: list[int] = []
         self._counted = 0
         self._size: int | None = None
+        self._window = 0
 
     def is_empty(self) -> bool:
         """Whether nothing can match, as far as that is known without asking."""
@@ -142,7 +145,7 @@ class Selection:
     async def _best(self, most: int = 0) -> Way:
         """The way with the fewest candidates, counted up to `most`, by default as many as are read without a thought."""
         most = min(most or self._effort.few, self._effort.counted)
-        for bound in (_FIRST, self._effort.few, most):
+        for bound in (_FIRST if len(self._ways) > 1 else most, self._effort.few, most):
             if self._counted and min(self._numbers) < self._counted:
                 break
             if self._counted < min(bound, most):
@@ -211,15 +214,17 @@ class Selection:
                 found, complete = await walk.listed(
                     first.access, self._rest(first), place, limit, effort.window
                 )
-            elif await self._is_dense(way.number, limit):
-                found, complete = await self._in_turn(keys, place, limit, 2 * way.number)
+            elif self._window or await self._looked_at(limit) <= _SOON * way.number:
+                # the same for all batches
+                self._window = self._window or int(2 * _SOON * way.number)
+                found, complete = await self._in_turn(keys, place, limit, self._window)
             if len(found) == limit or complete:
                 return found
             way = await self._best(effort.counted)
             counted = way.number == self._counted
             if counted and by_creation:
                 way = by_creation[0]
-            elif counted or await self._is_dense(way.number, limit):
+            elif counted or 4 * await self._looked_at(limit) <= way.number:
                 window = effort.window if counted else way.number
                 found, complete = await self._in_turn(keys, place, limit, window)
                 if len(found) == limit or complete:
@@ -229,11 +234,14 @@ class Selection:
             return (await walk.listed(access, rest, place, limit))[0]
         return await walk.sorted(access.filter, access.index, rest, keys, place, limit)
 
-    async def _is_dense(self, candidates: int, limit: int) -> bool:
-        """Whether a page is met among fewer resources in the order asked for than there are candidates, so far as chance goes."""
+    async def _looked_at(self, limit: int) -> float:
+        """How many resources are looked at in the order asked for until a page is met, at the most, so far as chance goes."""
         if self._size is None:
             self._size = await self._snapshot.size(self.type) or 2**63
-        return limit * self._size <= candidates**2
+        expected = float(limit)
+        for number in self._numbers:
+            expected *= max(1.0, self._size / max(1, number))
+        return expected
 
     async def _in_turn(
         self, keys: Sequence[Key], place: Place | None, limit: int, window: int

@@ -31,8 +31,6 @@ VERSIONS = "osler.versions"
 TOO_OLD, NOT_AVAILABLE = 239, 246
 # One answer holds as many as 16 MB allow; the rest is fetched.
 _BATCH = 100_000
-# More keys of an index than these are skipped first, to see whether there are so many, before they are fetched.
-_LISTED = 1_000
 
 
 class Moment(NamedTuple):
@@ -137,11 +135,8 @@ class Snapshot:
             if number < limit:
                 number += await self._limited(where, collection, limit, index)
         for range in access.ranges:
-            if number >= limit:
-                break
-            if limit > _LISTED and await self.within(collection, range, 1, skip=limit - number - 1):
-                return limit
-            number += len(await self.within(collection, range, limit))
+            if number < limit:
+                number += len(await self.within(collection, range, limit - number))
         return min(number, limit)
 
     async def size(self, collection: str) -> int | None:
@@ -156,7 +151,7 @@ class Snapshot:
         return int(found[0]["n"]) if found else 0
 
     async def within(
-        self, collection: str, range: Range, limit: int, *, texts: bool = False, skip: int = 0
+        self, collection: str, range: Range, limit: int, *, texts: bool = False
     ) -> list[Document]:
         """What the index of entries has in a range, without looking at documents: their creation, or with `texts` the texts.
 
@@ -174,8 +169,6 @@ class Snapshot:
             "limit": limit,
             "batchSize": limit,
         }
-        if skip:
-            command["skip"] = skip
         if texts:
             del command["projection"]
             command["returnKey"] = True

@@ -48,6 +48,8 @@ from fhir_server.store.records import (
 from fhir_server.store.report import Report
 
 CHANGES = 500
+# Seconds that a stretch of a new index waits for the requests in flight, at most.
+GIVES_WAY = 0.2
 
 T = TypeVar("T")
 Look = Callable[[Connection, Session], Awaitable[T]]
@@ -251,6 +253,7 @@ class MongoStore:
         limit: int = 100,
     ) -> Reindexed:
         opened = self._open
+        await opened.traffic.calm(GIVES_WAY)
         with translated():
             found = await reindex.stretch(opened.connection, types, after, limit)
         made = await reindex.entries_of(found, extract)

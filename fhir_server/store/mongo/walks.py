@@ -142,7 +142,7 @@ class Walk:
 
     async def _end(self, segment: Segment, window: int) -> Filter:
         """What holds within the window; nothing when the stretch ends before."""
-        key = (segment.index, *map(str, segment.order.items()))
+        key = (segment.index, str(window), *map(str, segment.order.items()))
         if key not in self._ends:
             self._ends[key] = await self._look_up_end(segment, window)
         return self._ends[key]

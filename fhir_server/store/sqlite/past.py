@@ -221,11 +221,15 @@ class Past:
         found = []
         for rid in rids:
             candidate = self.candidate(rid)
-            if candidate is None or (query.types and candidate.type not in query.types):
+            if candidate is None or not self._is_asked(candidate.type, query.types):
                 continue
             if matches(query.where, candidate, self):
                 found.append((position(candidate, query.sort), rid))
         return found
+
+    @staticmethod
+    def _is_asked(type: str, types: Collection[str]) -> bool:
+        return type in types if types else not is_contained(type)
 
     def version(self, rid: int) -> Stored | None:
         """The version of then; None when there was none or it was a deletion."""

@@ -1,0 +1,214 @@
+"""The bridge as a whole: what comes by the connections goes into the journal, is answered, and then mapped.
+
+An invariant to keep: a message is acknowledged after it is durable, whatever the record store or the mapping do meanwhile; it is
+refused only when it could not be kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from hl7_bridge.acks import STORED, Outcome, answers
+from hl7_bridge.batch import is_batch, split
+from hl7_bridge.config import Address, Config, Connection, resolve, sender_of, unregistered
+from hl7_bridge.delivery import FhirServer, Unreachable
+from hl7_bridge.devices.profile import Profile
+from hl7_bridge.handling import Classify, Handled, Rules
+from hl7_bridge.journal import Journal, JournalEntry, Received, State, first_status
+from hl7_bridge.mapping.draft import Held, Problem
+from hl7_bridge.mapping.records import Context, Map, Receipt
+from hl7_bridge.message import Message, NotHl7, parse
+from hl7_bridge.pipeline import Pace, Pipeline
+from hl7_bridge.queries import replies
+from hl7_bridge.tallies import Tallies
+
+log = structlog.get_logger("osler.hl7")
+
+# so long is waited for the mapping, for a sender that wants to hear of it; devices wait 10 seconds or more
+MAPPED_WITHIN = 8.0
+_NOT_TEXT = "some bytes are no text"
+GENERIC = Profile()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What messages are understood by. `profiles` are the device profiles by name."""
+
+    maps: Mapping[tuple[str, str], Map]
+    classify: Classify
+    profiles: Mapping[str, Profile]
+    zone: tzinfo = UTC
+
+
+class Bridge:
+    """Takes what arrives. `owner` is this process's own name."""
+
+    def __init__(
+        self,
+        server: FhirServer,
+        journal: Journal,
+        config: Config,
+        known: Known,
+        clock: Callable[[], int],
+        owner: str,
+        pace: Pace = Pace(),
+    ) -> None:
+        self.config = config
+        self.journal = journal
+        self.tallies = Tallies()
+        self.known = known
+        self.server = server
+        self._clock = clock
+        rules = Rules(known.maps, known.classify, self.profile_of, known.zone)
+        self.pipeline = Pipeline(server, journal, rules, clock, owner, self.keep, pace, self._became)
+
+    # what arrives
+
+    async def arrived(
+        self, sharing: Sequence[Connection], raw: bytes, address: str = ""
+    ) -> tuple[bytes, ...]:
+        """Keep a message that came by one of the connections and give its answers, without framing."""
+        began = time.perf_counter()
+        self.pipeline.make_way()
+        message = _read(raw)
+        name, profile = self._source(sharing, message, address)
+        if message is not None and profile.transport.charsets and not is_batch(raw):
+            message = parse(raw, profile.transport.charsets)
+        said = raw if message is None or is_batch(raw) else message
+        if message is not None and profile.transport.strict_charset and _NOT_TEXT in message.warnings:
+            self.tallies.refused(name)
+            outcome = Outcome("error", "102", "Some bytes are no text in the character set.")
+            return answers(said, outcome, profile.answering, name, self._clock())
+        try:
+            received = await self.keep(name, raw)
+        except Unreachable as error:
+            log.error("a message was not kept", connection=name, reason=str(error)[:200])
+            self.tallies.refused(name)
+            outcome = Outcome("error", "207", "The message cannot be kept just now; send it again.")
+            return answers(said, outcome, profile.answering, name, self._clock())
+        receipt = received.receipt
+        made = answers(said, STORED, profile.answering, receipt.id, receipt.received)
+        if isinstance(said, Message):
+            made = await self._replied(said, profile, receipt, made)
+        if profile.answering.when == "mapped":
+            outcome = await self._mapped(received)
+            made += answers(said, outcome, profile.answering, receipt.id, receipt.received, "mapped")
+        else:
+            self._submit(received)
+        self.pipeline.make_way()
+        self.tallies.answered(name, time.perf_counter() - began)
+        return made
+
+    async def broken(self, sharing: Sequence[Connection], raw: bytes, address: str = "") -> tuple[bytes, ...]:
+        """Keep what began as a message and did not end as one; it is not answered. Raises Unreachable."""
+        name, _ = self._source(sharing, _read(raw), address)
+        received = await self.journal.receive(name, raw, self._clock(), complete=False)
+        self.tallies.arrived(name, self._clock(), duplicate=received.duplicate, complete=False)
+        self._submit(received, complete=False)
+        return ()
+
+    async def keep(self, connection: str, raw: bytes) -> Received:
+        """Keep a message; it is durable when this returns. Raises Unreachable."""
+        now = self._clock()
+        received = await self.journal.receive(connection, raw, now)
+        self.tallies.arrived(connection, now, duplicate=received.duplicate)
+        return received
+
+    def _submit(self, received: Received, *, complete: bool = True) -> None:
+        if not received.duplicate:
+            status = replace(first_status(complete=complete), version=received.version)
+            self.pipeline.submit(JournalEntry(received.receipt, status))
+
+    async def _mapped(self, received: Received) -> Outcome:
+        """What became of a message, for a sender that wants to know; what takes too long is stored."""
+        id = received.receipt.id
+        waiting = self.pipeline.handled(id, MAPPED_WITHIN)
+        self._submit(received)
+        handled = await waiting
+        if handled is None:
+            entry = await self.journal.read(id)
+            state: State = "received" if entry is None else entry.status.state
+        else:
+            state = handled.state
+        if state in ("held", "dead-letter"):
+            return Outcome("error", "207", "The message is kept and waits for a person.")
+        return STORED
+
+    async def _replied(
+        self, message: Message, profile: Profile, receipt: Receipt, made: tuple[bytes, ...]
+    ) -> tuple[bytes, ...]:
+        """The answers of a query: what was asked for takes the place of the acknowledgement by the application."""
+        try:
+            if self.known.classify(message, profile).kind not in ("query", "order"):
+                return made
+            context = Context(profile, receipt, ZoneInfo(profile.zone) if profile.zone else self.known.zone)
+            async with asyncio.timeout(MAPPED_WITHIN):
+                found = await replies(message, self.server, context)
+        except Exception as error:
+            # the device asks again; what it hears is that the query has arrived
+            log.warning("a query has no answer", receipt=receipt.id, exception=type(error).__qualname__)
+            return made
+        if found.answer is not None:
+            accepted = [one for one in made if parse(one).get("MSA-1").startswith("C")]
+            made = (*accepted, found.answer)
+        return (*made, *found.messages)
+
+    # who has sent it
+
+    def _source(
+        self, sharing: Sequence[Connection], message: Message | None, address: str
+    ) -> tuple[str, Profile]:
+        """The name of the connection and the profile by which a message is answered."""
+        application, facility = ("", "") if message is None else sender_of(message)
+        try:
+            connection = resolve(sharing, application, facility, address)
+        except Held:
+            if len(sharing) == 1 and message is None:
+                return sharing[0].name, self.profile_named(sharing[0].profile)
+            return unregistered(sharing[0].address if sharing else Address("", 0)), GENERIC
+        return connection.name, self.profile_named(connection.profile)
+
+    def profile_named(self, name: str) -> Profile:
+        """The device profile, or the generic one."""
+        return self.known.profiles.get(name, GENERIC)
+
+    def profile_of(self, receipt: Receipt, message: Message) -> Profile:
+        """The profile of a message in the journal. Raises Held when nobody is registered who could have sent it."""
+        connection = self.config.connection(receipt.connection)
+        if connection is None:
+            port = receipt.connection.removeprefix("unregistered-")
+            sharing = [c for c in self.config.connections if str(c.address.port) == port]
+            connection = resolve(sharing, *sender_of(message))
+        profile = self.known.profiles.get(connection.profile)
+        if profile is None:
+            raise Held(
+                Problem(
+                    "unregistered-source",
+                    f"There is no device profile {connection.profile!r}.",
+                    value=connection.profile,
+                    holds=True,
+                )
+            )
+        return profile
+
+    def _became(self, entry: JournalEntry, handled: Handled) -> None:
+        reasons = tuple(dict.fromkeys(p.reason for p in handled.problems))
+        self.tallies.became(entry.receipt.connection, handled.state, reasons)
+        self.tallies.depth = self.pipeline.depth
+
+
+def _read(raw: bytes) -> Message | None:
+    """The message, the first one of a batch; None for what is none."""
+    try:
+        if is_batch(raw):
+            raw = next(iter(split(raw).messages), raw)
+        return parse(raw)
+    except NotHl7:
+        return None

@@ -1,0 +1,1 @@
+"""Device profiles: what is particular to one kind of sender, as data."""

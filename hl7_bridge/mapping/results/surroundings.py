@@ -1,0 +1,198 @@
+"""What all results of a message share: its context, its times, and the codes, units and ranges of its sender.
+
+An invariant to keep: what is remembered from message to message depends on the sender's profile and connection and on the text
+alone, is bounded, and is changed by nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from fhir_r4.temporal import format_instant, parse_interval
+from hl7_bridge.delivery import Resource
+from hl7_bridge.devices.profile import Profile
+from hl7_bridge.mapping.datatypes.codes import concept
+from hl7_bridge.mapping.datatypes.times import date_time
+from hl7_bridge.mapping.draft import Draft
+from hl7_bridge.mapping.records import Context
+from hl7_bridge.mapping.results import codes
+from hl7_bridge.mapping.units import NONE, Unit, read_unit
+from hl7_bridge.mapping.values import Reader, written_time
+from hl7_bridge.message import NULL, Delimiters, Value
+
+# What stands in OBX-6 of senders that have copied MSH-2 into it, or mark that there is no unit.
+FILLERS = "^~\\&#*-"
+_RANGE = re.compile(r"\(?\s*([+-]?[\d.,]+)\s*(?:-|–|to|\.\.)\s*([+-]?[\d.,]+)\s*\)?", re.ASCII)
+_BOUND = re.compile(r"(<=?|>=?|≤|≥)\s*([\d.,]+)", re.ASCII)
+# So many texts of a sender are remembered.
+_MOST = 4096
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code as it was told: its concept, what it is called, and whether it is LOINC, or the sender's own."""
+
+    concept: dict[str, Any] | None
+    names: tuple[str, ...]
+    has_loinc: bool
+    is_local: bool
+
+
+class _Sender:
+    """The key of what is remembered of a sender: profile, connection and delimiters."""
+
+    __slots__ = ("connection", "context", "delimiters", "profile")
+
+    def __init__(self, context: Context, delimiters: Delimiters) -> None:
+        self.context = context
+        self.profile = context.profile
+        self.connection = context.receipt.connection
+        self.delimiters = delimiters
+
+    def __hash__(self) -> int:
+        return hash((id(self.profile), self.connection))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Sender)
+            and self.profile is other.profile
+            and self.connection == other.connection
+            and self.delimiters == other.delimiters
+        )
+
+
+class Memory:
+    """What was read of a sender's texts, by the text."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.reader = Reader(context.profile.results.values, lambda value: None, lambda text: None)
+        self._codes: dict[str, Code] = {}
+        self._units: dict[str, tuple[Unit, str]] = {}
+        self._ranges: dict[tuple[str, Unit], list[dict[str, Any]]] = {}
+
+    def code(self, value: Value) -> Code:
+        """A coded value."""
+        found = self._codes.get(value.raw)
+        return found if found is not None else _kept(self._codes, value.raw, self._read_code(value))
+
+    def unit(self, told: Value) -> tuple[Unit, str]:
+        """The unit of OBX-6 by what the profile and UCUM know, and the text that it was told by."""
+        found = self._units.get(told.raw)
+        return found if found is not None else _kept(self._units, told.raw, self._read_unit(told))
+
+    def ranges(self, text: str, unit: Unit) -> list[dict[str, Any]]:
+        """What OBX-7 says, as text and, where it is surely one, as a range."""
+        found = self._ranges.get((text, unit))
+        return found if found is not None else _kept(self._ranges, (text, unit), self._read_range(text, unit))
+
+    def _read_code(self, value: Value) -> Code:
+        made = concept(value, self.context)
+        told = (value.text(1), value.text(2), value.text(4))
+        names = tuple(dict.fromkeys(name for name in told if name and name != NULL))
+        if made is None:
+            return Code(None, names, False, True)
+        return Code(made, names, codes.has_loinc(made), codes.is_local(made))
+
+    def _read_unit(self, told: Value) -> tuple[Unit, str]:
+        code, text, system = told.text(1), told.text(2), told.text(3)
+        if not code.strip() and not text.strip():
+            # some put it into the second half
+            code, text, system = told.text(4), told.text(5), told.text(6)
+        code, text = ("" if one == NULL else one for one in (code, text))
+        if (not code and not text) or not told.raw.strip(FILLERS):
+            return NONE, ""
+        known = self.context.profile.results.units
+        unit = read_unit(code, text, system, known)
+        if unit.unknown and "^" in told.raw:
+            whole = read_unit(told.raw, "", "", known)
+            unit = whole if not whole.unknown else unit
+        return unit, code
+
+    def _read_range(self, text: str, unit: Unit) -> list[dict[str, Any]]:
+        made: dict[str, Any] = {}
+        found = _RANGE.fullmatch(text)
+        if found is not None:
+            low, high = self.reader.number(found[1]), self.reader.number(found[2])
+            if low is not None and high is not None and low <= high:
+                made["low"] = {"value": low, **unit.members()}
+                made["high"] = {"value": high, **unit.members()}
+        else:
+            bound = _BOUND.fullmatch(text)
+            number = self.reader.number(bound[2]) if bound is not None else None
+            if bound is not None and number is not None:
+                side = "high" if bound[1] in ("<", "<=", "≤") else "low"
+                made[side] = {"value": number, **unit.members()}
+        made["text"] = text
+        return [made]
+
+
+def _kept(known: dict[Any, V], key: Any, value: V) -> V:
+    if len(known) >= _MOST:
+        known.clear()
+    known[key] = value
+    return value
+
+
+@lru_cache(256)
+def _memory(sender: _Sender) -> Memory:
+    return Memory(sender.context)
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the results of a message share. The maps are the ConceptMaps that people have filled for the profile."""
+
+    context: Context
+    draft: Draft
+    sent: str
+    delimiters: Delimiters = field(default_factory=Delimiters)
+    code_map: Resource | None = None
+    unit_map: Resource | None = None
+    profile: Profile = field(init=False)
+    memory: Memory = field(init=False)
+    reader: Reader = field(init=False)
+    _times: dict[str, str | None] = field(default_factory=dict)
+    _instants: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.profile = self.context.profile
+        self.memory = _memory(_Sender(self.context, self.delimiters))
+        self.reader = Reader(self.profile.results.values, self.concept, self.time)
+
+    def time(self, text: str) -> str | None:
+        """A dateTime of a time as it was written; asked once for each text."""
+        if text not in self._times:
+            self._times[text] = written_time(text, lambda told: date_time(told, self.context))
+        return self._times[text]
+
+    def concept(self, value: Value) -> dict[str, Any] | None:
+        """A CodeableConcept of a value; made once for each text, so nobody may change it."""
+        return self.memory.code(value).concept if value.raw else None
+
+    def first_time(self, texts: tuple[str, ...]) -> str | None:
+        """The first of these times that is one."""
+        return next((made for text in texts if text and (made := self.time(text)) is not None), None)
+
+    def instant(self, *texts: str) -> str:
+        """The latest of these times that is one, else when the message was sent, else when it was received."""
+        found = self._instants.get(texts)
+        if found is None:
+            found = self._instants[texts] = self._latest(texts)
+        return found
+
+    def _latest(self, texts: Mapping[str, Any] | tuple[str, ...]) -> str:
+        told = [made for text in texts if text and (made := self._when(text)) is not None]
+        if told:
+            return max(told, key=lambda one: parse_interval(one)[0]) if len(told) > 1 else told[0]
+        return self._when(self.sent) or format_instant(self.context.receipt.received)
+
+    def _when(self, text: str) -> str | None:
+        made = self.time(text)
+        return made if made is not None and "T" in made else None

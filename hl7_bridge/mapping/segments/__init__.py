@@ -1,0 +1,1 @@
+"""A module for each segment, or for segments that belong together."""

@@ -1,0 +1,1 @@
+"""Code tables: every value of a closed table is decided."""
