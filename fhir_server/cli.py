@@ -1,4 +1,4 @@
-"""The command line: `osler serve | load | export | backup | restore | check | reindex | migrate | cluster | hl7 | demo | version`.
+"""The command line: `osler serve | load | export | backup | restore | check | reindex | migrate | cluster | hl7 | ledger | demo | version`.
 
 Every option is also a setting `OSLER_*`; options win. Exit codes: 0 done, 1 done but something was refused or found
 wrong, 2 not done. An invariant to keep: nothing heavy is imported before a command needs it.
@@ -30,6 +30,8 @@ app = typer.Typer(
 cluster = typer.Typer(name="cluster", help="A MongoDB cluster with shards.", no_args_is_help=True)
 app.add_typer(cluster)
 app.add_typer(hl7)
+ledger = typer.Typer(name="ledger", help="The books of the hospital.", no_args_is_help=True)
+app.add_typer(ledger)
 
 Store = Annotated[
     str | None,
@@ -207,6 +209,16 @@ def plan(store: Store = None, types: Types = None) -> None:
         from fhir_server.store.mongo.sharding import script
 
         say("\n".join(script(_settings(store=store).store, types or [])))
+
+
+@ledger.command()
+def verify(store: Store = None, quiet: Quiet = False) -> None:
+    """Prove that the ledger balances and says what the documents say. Exit code 1 when it does not."""
+    with _refusals():
+        from fhir_server import maintenance
+
+        found = maintenance.verify_ledger(_settings(store=store), quiet=quiet)
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

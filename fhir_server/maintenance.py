@@ -1,4 +1,4 @@
-"""The commands that work on a store directly: load, export, demo, backup, restore, check, reindex, migrate.
+"""The commands that work on a store directly: load, export, demo, backup, restore, check, reindex, migrate, ledger verify.
 
 Each opens the store, does its work through the same services as the server, and closes the store.
 """
@@ -264,6 +264,25 @@ def check(settings: Settings, *, quiet: bool = False) -> int:
         f"{report.claims:,} claims: {'all agree' if report.clean else f'{report.count:,} problems'}"
     )
     return report.count
+
+
+def verify_ledger(settings: Settings, *, quiet: bool = False) -> int:
+    """Compare the ledger with the documents, and tell; the number of problems found."""
+    from fhir_server.operations.billing.books import verify
+
+    with working("verifying", quiet=quiet):
+        books = _with_store(settings, verify)
+    for (account, currency), amount in sorted(books.balances.items(), key=lambda row: (row[0][1], row[0][0])):
+        say(f"{account:<12} {currency} {amount:>20,}")
+    for problem in books.problems[:MOST_SHOWN]:
+        say(f"wrong: {problem}")
+    if len(books.problems) > MOST_SHOWN:
+        say(f"... and {len(books.problems) - MOST_SHOWN:,} problems more")
+    say(
+        f"{books.entries:,} entries, {books.documents:,} documents: "
+        f"{'the books balance' if not books.problems else f'{len(books.problems):,} problems'}"
+    )
+    return len(books.problems)
 
 
 def _check_file(settings: Settings, progress: Callable[[int], None]) -> Report:

@@ -60,6 +60,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds between looks at what follows from changes and what is due; 0 turns it off.",
     )
+    charge_events: bool = Field(
+        False,
+        description="Whether what is done is charged as it happens; else `Account/$capture-charges` charges it.",
+    )
+    print_font: str = Field(
+        "", description="File of the TrueType font of printed invoices; empty: the built-in one."
+    )
     reminder_time: str = Field(
         "",
         description="Time of day at which patients are reminded, on the day before, by the place's clock; empty: never.",
@@ -81,6 +88,20 @@ class Settings(BaseSettings):
     )
     hl7_journal: str = Field(
         "", description="File of a journal of its own for HL7 v2 messages; empty: they are kept in the store."
+    )
+    payer_addresses: tuple[str, ...] = Field(
+        (),
+        description="FHIR bases of payers that claims may be forwarded to; their Endpoints lie under them.",
+    )
+    checkout_url: str = Field(
+        "", description="Address of the provider of hosted checkouts for online payments; empty: none."
+    )
+    checkout_key: str = Field("", repr=False, description="Key by which the provider knows this hospital.")
+    checkout_secret: str = Field(
+        "", repr=False, description="Secret with which the provider signs what it tells the webhook."
+    )
+    checkout_return: str = Field(
+        "", description="Page to which a payer comes back after a checkout; `{invoice}` stands for the id."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."

@@ -135,7 +135,13 @@ def presentation(request: FhirRequest) -> tuple[str, bool]:
 
 
 # what operations answer in besides FHIR; their errors are JSON
-OF_OPERATIONS = (EVENT_STREAM, "text/calendar", "application/fhir+ndjson", "application/ndjson")
+OF_OPERATIONS = (
+    EVENT_STREAM,
+    "application/pdf",
+    "text/calendar",
+    "application/fhir+ndjson",
+    "application/ndjson",
+)
 
 _KNOWN_SEGMENT = re.compile(r"[$_][a-zA-Z-]{1,40}|metadata")
 

@@ -1,4 +1,4 @@
-"""The part of the server that is not FHIR: landing page, health, readiness, metrics, OpenAPI and its page.
+"""The part of the server that is not FHIR: landing page, health, readiness, metrics, OpenAPI and its page, the webhook of payments.
 
 FastAPI is imported here alone, and this module only when a path outside /fhir is first asked for: importing it costs
 more time than the FHIR door needs to start. A page may use nothing but what it brings along; its Content-Security-Policy
@@ -28,6 +28,7 @@ from fhir_server.http.errors import answer_error
 from fhir_server.http.metrics import Metrics
 from fhir_server.http.negotiation import JSON, content_encoding
 from fhir_server.http.openapi import DEFAULT_TYPES, openapi_document
+from fhir_server.http.payments import Webhook
 from fhir_server.http.responses import body_bytes, compress
 from fhir_server.interactions.capabilities import software_version
 from fhir_server.interactions.indexing import follow
@@ -45,6 +46,7 @@ def create_web(services: Services, metrics: Metrics) -> FastAPI:
     web.add_route("/metrics", pages.metrics_text)
     web.add_route("/openapi.json", pages.openapi)
     web.add_route("/docs", pages.docs)
+    web.add_route("/payments/{provider}", Webhook(services).__call__, methods=["POST"])
     return web
 
 

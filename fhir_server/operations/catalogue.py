@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from fhir_server.context import Operation
 from fhir_server.operations.beds.table import BED_OPERATIONS
+from fhir_server.operations.billing.cashier import CASHIER_OPERATIONS
+from fhir_server.operations.billing.table import BILLING_OPERATIONS
 from fhir_server.operations.bridge.table import BRIDGE_OPERATIONS
 from fhir_server.operations.everything import everything
 from fhir_server.operations.reindex import reindex
@@ -62,6 +64,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     *APPOINTMENT_OPERATIONS,
     *BED_OPERATIONS,
+    *BILLING_OPERATIONS,
+    *CASHIER_OPERATIONS,
     *AVAILABILITY_OPERATIONS,
     *BRIDGE_OPERATIONS,
 )

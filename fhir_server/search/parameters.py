@@ -50,6 +50,18 @@ _LISTED = SearchParameter(
     expression="List.entry.where(deleted != true or deleted.empty()).item",
 )
 
+# What a payment is for: the Invoices, Accounts and Patients of its details. R4 has no parameter for it.
+DETAIL = "detail:request"
+_DETAIL = SearchParameter(
+    url="",
+    code=DETAIL,
+    type="reference",
+    base=("PaymentReconciliation",),
+    expression="PaymentReconciliation.detail.request",
+)
+# parameters that the server itself asks by
+INNER: Mapping[str, SearchParameter] = {"List": _LISTED, "PaymentReconciliation": _DETAIL}
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -148,8 +160,9 @@ class Parameters:
     def compiled(self, type: str) -> tuple[Compiled, ...]:
         """The parameters that leave index entries, in the order of their codes."""
         found = (self._compile(type, code) for code in self.of(type) if not self._answered_otherwise(code))
-        inner = (Compiled(_LISTED, _paths(_LISTED, type)),) if type == "List" else ()
-        return (*(one for one in found if isinstance(one, Compiled)), *inner)
+        inner = INNER.get(type)
+        more = () if inner is None else (Compiled(inner, _paths(inner, type)),)
+        return (*(one for one in found if isinstance(one, Compiled)), *more)
 
     def unsearchable(self, type: str) -> tuple[Unsearchable, ...]:
         """The parameters of a type that cannot be searched. `''`: definitions that are for no type."""

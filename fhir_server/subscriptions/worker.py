@@ -14,6 +14,7 @@ import structlog
 from fhir_server.context import Services
 from fhir_server.subscriptions.appointments import AppointmentReactions
 from fhir_server.subscriptions.channels import channels_of
+from fhir_server.subscriptions.charging import ChargeReactions
 from fhir_server.subscriptions.feed import Feed
 from fhir_server.subscriptions.sending import Outbox
 
@@ -27,6 +28,9 @@ class Worker:
         reactions = AppointmentReactions(services, services.settings.reminder_time)
         self._every = services.settings.background_seconds
         self._feed = Feed("appointments", services, ("Appointment",), reactions.react)
+        charging = ChargeReactions(services)
+        self._charges = Feed("charges", services, charging.types, charging.react)
+        self._charging = services.settings.charge_events
         self._reactions = reactions
         self._outbox = Outbox(services, channels_of(services.settings))
         self._task: asyncio.Task[None] | None = None
@@ -37,6 +41,8 @@ class Worker:
         if await self._reactions.tidy():
             await self._feed.catch_up()
         await self._outbox.send_due()
+        if self._charging:
+            await self._charges.catch_up()
 
     def start(self) -> None:
         if self._every > 0:

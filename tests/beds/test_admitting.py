@@ -225,7 +225,7 @@ async def test_a_discharge_may_wait_for_bills_and_signatures(ward: Client) -> No
     await ward.put_json("/ChargeItem/c1", charge)
     address = f"Encounter/{made['id']}/$discharge"
     assert "ChargeItem/c1" in str(await call(ward, address, 422, require_settled=True))
-    await ward.put_json("/ChargeItem/c1", charge | {"status": "billed"})
+    await ward.put_json("/ChargeItem/c1", charge | {"status": "not-billable"})
     note = {
         "resourceType": "Composition",
         "id": "n1",

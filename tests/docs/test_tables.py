@@ -32,7 +32,15 @@ from fhir_server.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # where operations are documented
-OPERATION_PAGES = ("operations.md", "scheduling.md", "appointments.md", "beds.md", "bridge.md")
+OPERATION_PAGES = (
+    "operations.md",
+    "scheduling.md",
+    "appointments.md",
+    "beds.md",
+    "bridge.md",
+    "billing.md",
+    "payments.md",
+)
 
 
 def text_of(name: str) -> str:

@@ -12,7 +12,7 @@ from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.places import is_bed, left_by, local_id, status_of, with_status
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manners
+from fhir_server.resources.change import NOTHING, Change, Consequence, Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of
 
 TASK_SYSTEM = "https://osler.health/fhir/CodeSystem/bed-task"
@@ -105,6 +105,3 @@ async def follow_status(
         task = bed_task(services.new_id(), ASKED[to], place["reference"], known.now, **more, location=place)
         writes.append(task)
     return tuple(writes)
-
-
-TASK = Manners(judge_task)
