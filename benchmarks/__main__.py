@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import beds, create, day, hl7, ingest, mongo, read, scheduling, search, startup, validation
+from benchmarks import beds, create, day, ingest, mongo, read, scheduling, search, startup, validation
 from benchmarks.figures import Figure, markdown, text
+from benchmarks.hl7 import taking
 from benchmarks.machine import describe
 from benchmarks.options import Options
 
@@ -26,7 +27,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Figure]]] = {
     "search": search.run,
     "scheduling": scheduling.run,
     "beds": beds.run,
-    "hl7": hl7.run,
+    "hl7": taking.run,
     "mongo": mongo.run,
     "day": day.run,
 }

@@ -20,7 +20,7 @@ from hl7_bridge.batch import is_batch, split
 from hl7_bridge.config import Address, Config, Connection, resolve, sender_of, unregistered
 from hl7_bridge.delivery import FhirServer, Unreachable
 from hl7_bridge.devices.profile import Profile
-from hl7_bridge.handling import Classify, Handled, Rules
+from hl7_bridge.handling import Classify, Handled, Rules, Understood
 from hl7_bridge.journal import Journal, JournalEntry, Received, State, first_status
 from hl7_bridge.mapping.draft import Held, Problem
 from hl7_bridge.mapping.records import Context, Map, Receipt
@@ -45,6 +45,21 @@ class Known:
     classify: Classify
     profiles: Mapping[str, Profile]
     zone: tzinfo = UTC
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A message on its way to its answer. `received` is None when it was not kept."""
+
+    name: str
+    profile: Profile
+    said: bytes | Message
+    received: Received | None = None
+    answers: tuple[bytes, ...] = ()
+    understood: Understood | None = None
+
+    def refuse(self, outcome: Outcome, now: int) -> None:
+        self.answers = answers(self.said, outcome, self.profile.answering, self.name, now)
 
 
 class Bridge:
@@ -76,35 +91,46 @@ class Bridge:
     ) -> tuple[bytes, ...]:
         """Keep a message that came by one of the connections and give its answers, without framing."""
         began = time.perf_counter()
-        self.pipeline.make_way()
+        with self.pipeline.precedence.answer():
+            kept = await self._kept(sharing, raw, address)
+        received, made, profile = kept.received, kept.answers, kept.profile
+        if received is None:
+            return made
+        if profile.answering.when == "mapped":
+            receipt = received.receipt
+            outcome = await self._mapped(kept)
+            made += answers(kept.said, outcome, profile.answering, receipt.id, receipt.received, "mapped")
+        else:
+            self._submit(received, understood=kept.understood)
+        self.tallies.answered(kept.name, time.perf_counter() - began)
+        return made
+
+    async def _kept(self, sharing: Sequence[Connection], raw: bytes, address: str) -> _Kept:
+        """Read and keep a message, and make the answers that are due at once."""
         message = _read(raw)
         name, profile = self._source(sharing, message, address)
         if message is not None and profile.transport.charsets and not is_batch(raw):
             message = parse(raw, profile.transport.charsets)
-        said = raw if message is None or is_batch(raw) else message
+        kept = _Kept(name, profile, raw if message is None or is_batch(raw) else message)
         if message is not None and profile.transport.strict_charset and _NOT_TEXT in message.warnings:
             self.tallies.refused(name)
-            outcome = Outcome("error", "102", "Some bytes are no text in the character set.")
-            return answers(said, outcome, profile.answering, name, self._clock())
+            kept.refuse(
+                Outcome("error", "102", "Some bytes are no text in the character set."), self._clock()
+            )
+            return kept
         try:
-            received = await self.keep(name, raw)
+            kept.received = await self.keep(name, raw)
         except Unreachable as error:
             log.error("a message was not kept", connection=name, reason=str(error)[:200])
             self.tallies.refused(name)
             outcome = Outcome("error", "207", "The message cannot be kept just now; send it again.")
-            return answers(said, outcome, profile.answering, name, self._clock())
-        receipt = received.receipt
-        made = answers(said, STORED, profile.answering, receipt.id, receipt.received)
-        if isinstance(said, Message):
-            made = await self._replied(said, profile, receipt, made)
-        if profile.answering.when == "mapped":
-            outcome = await self._mapped(received)
-            made += answers(said, outcome, profile.answering, receipt.id, receipt.received, "mapped")
-        else:
-            self._submit(received)
-        self.pipeline.make_way()
-        self.tallies.answered(name, time.perf_counter() - began)
-        return made
+            kept.refuse(outcome, self._clock())
+            return kept
+        receipt = kept.received.receipt
+        kept.answers = answers(kept.said, STORED, profile.answering, receipt.id, receipt.received)
+        if isinstance(kept.said, Message):
+            await self._reply(kept, kept.said, receipt)
+        return kept
 
     async def broken(self, sharing: Sequence[Connection], raw: bytes, address: str = "") -> tuple[bytes, ...]:
         """Keep what began as a message and did not end as one; it is not answered. Raises Unreachable."""
@@ -121,16 +147,19 @@ class Bridge:
         self.tallies.arrived(connection, now, duplicate=received.duplicate)
         return received
 
-    def _submit(self, received: Received, *, complete: bool = True) -> None:
+    def _submit(
+        self, received: Received, *, complete: bool = True, understood: Understood | None = None
+    ) -> None:
         if not received.duplicate:
             status = replace(first_status(complete=complete), version=received.version)
-            self.pipeline.submit(JournalEntry(received.receipt, status))
+            self.pipeline.submit(JournalEntry(received.receipt, status), understood)
 
-    async def _mapped(self, received: Received) -> Outcome:
+    async def _mapped(self, kept: _Kept) -> Outcome:
         """What became of a message, for a sender that wants to know; what takes too long is stored."""
-        id = received.receipt.id
+        assert kept.received is not None
+        id = kept.received.receipt.id
         waiting = self.pipeline.handled(id, MAPPED_WITHIN)
-        self._submit(received)
+        self._submit(kept.received, understood=kept.understood)
         handled = await waiting
         if handled is None:
             entry = await self.journal.read(id)
@@ -141,24 +170,25 @@ class Bridge:
             return Outcome("error", "207", "The message is kept and waits for a person.")
         return STORED
 
-    async def _replied(
-        self, message: Message, profile: Profile, receipt: Receipt, made: tuple[bytes, ...]
-    ) -> tuple[bytes, ...]:
-        """The answers of a query: what was asked for takes the place of the acknowledgement by the application."""
+    async def _reply(self, kept: _Kept, message: Message, receipt: Receipt) -> None:
+        """Answer a query: what was asked for takes the place of the acknowledgement by the application."""
+        profile = kept.profile
         try:
-            if self.known.classify(message, profile).kind not in ("query", "order"):
-                return made
+            classified = self.known.classify(message, profile)
+            kept.understood = message, classified
+            if classified.kind not in ("query", "order"):
+                return
             context = Context(profile, receipt, ZoneInfo(profile.zone) if profile.zone else self.known.zone)
             async with asyncio.timeout(MAPPED_WITHIN):
                 found = await replies(message, self.server, context)
         except Exception as error:
             # the device asks again; what it hears is that the query has arrived
             log.warning("a query has no answer", receipt=receipt.id, exception=type(error).__qualname__)
-            return made
+            return
         if found.answer is not None:
-            accepted = [one for one in made if parse(one).get("MSA-1").startswith("C")]
-            made = (*accepted, found.answer)
-        return (*made, *found.messages)
+            accepted = [one for one in kept.answers if parse(one).get("MSA-1").startswith("C")]
+            kept.answers = (*accepted, found.answer)
+        kept.answers = (*kept.answers, *found.messages)
 
     # who has sent it
 

@@ -34,6 +34,8 @@ ADMINISTRATIVE = Classified("administrative", "")
 _NOT_TEXT = "some bytes are no text"
 
 Classify = Callable[[Message, Profile], Classified]
+# a message as its own profile reads it, and what it is
+Understood = tuple[Message, Classified]
 # the profile of a message, by what it came by and what it says; raises Held when there is none, or several
 ProfileOf = Callable[[Receipt, Message], Profile]
 # keeps a message that came by a connection
@@ -59,14 +61,17 @@ class Rules:
     profile_of: ProfileOf
     zone: tzinfo = UTC
 
-    def read(self, receipt: Receipt) -> Read:
-        """Read and classify a message; never fails."""
+    def read(self, receipt: Receipt, understood: Understood | None = None) -> Read:
+        """Read and classify a message, as far as that was not done when it was answered; never fails."""
         try:
-            message = parse(receipt.raw)
+            message = parse(receipt.raw) if understood is None else understood[0]
             profile = self.profile_of(receipt, message)
-            if profile.transport.charsets:
-                message = parse(receipt.raw, profile.transport.charsets)
-            classified = self.classify(message, profile)
+            if understood is not None:
+                classified = understood[1]
+            else:
+                if profile.transport.charsets:
+                    message = parse(receipt.raw, profile.transport.charsets)
+                classified = self.classify(message, profile)
         except Held as held:
             return Read(problem=held.problem)
         except NotHl7 as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -86,8 +86,8 @@ class Journal(Protocol):
     async def receive(self, connection: str, raw: bytes, now: int, *, complete: bool = True) -> Received:
         """Keep the bytes; durable when it returns. A message that was broken off is not `complete`."""
 
-    async def waiting(self, limit: int) -> Sequence[JournalEntry]:
-        """The first entries in the state received, in the order in which they came."""
+    async def waiting(self, limit: int, known: Container[str] = ()) -> Sequence[JournalEntry]:
+        """The first entries in the state received, in the order in which they came; those not told whose ids are `known`."""
 
     async def read(self, id: str) -> JournalEntry | None: ...
 

@@ -10,7 +10,7 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,8 +109,9 @@ class SqliteJournal:
 
         return await self._do(act)
 
-    async def waiting(self, limit: int) -> Sequence[JournalEntry]:
-        return await self._select("state='received' ORDER BY number LIMIT ?", limit)
+    async def waiting(self, limit: int, known: Container[str] = ()) -> Sequence[JournalEntry]:
+        found = await self._select("state='received' ORDER BY number LIMIT ?", limit)
+        return [entry for entry in found if entry.id not in known]
 
     async def read(self, id: str) -> JournalEntry | None:
         found = await self._select("id=?", id)

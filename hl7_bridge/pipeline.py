@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import structlog
 
 from hl7_bridge.delivery import FhirServer, Overtaken, Refused, Resource, Unreachable
-from hl7_bridge.handling import Handled, Handler, Keep, Read, Rules, end
+from hl7_bridge.handling import Handled, Handler, Keep, Read, Rules, Understood, end
 from hl7_bridge.journal import BROKEN_OFF, Journal, JournalEntry
 from hl7_bridge.mapping.draft import Problem
+from hl7_bridge.precedence import GivingWay, Precedence
 from hl7_bridge.queues import Queues
 from hl7_bridge.reasons import REASON_SYSTEM
 from hl7_bridge.work import GOING_ON, resolution_of
@@ -30,10 +31,6 @@ AT_ONCE, MOST_OVERTAKEN = 5, 40
 # A mapping that fails so often is put aside.
 MOST_FAILURES = 3
 BROKEN = Read(problem=Problem("incomplete", "The connection ended within the message.", holds=True))
-# So long after an arrival little is done.
-ASIDE_SECONDS = 0.02
-# Then it is rested after each message, so many times as long as it took.
-REST, LONGEST_REST = 2, 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 
 
@@ -41,7 +38,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 class Pace:
     """How much is done at once, and how often is looked; seconds.
 
-    `aside` is how much is done at once while messages arrive: their answers come first.
+    `aside` is how much is begun at once while messages are being answered: that comes first.
     """
 
     parallel: int = 16
@@ -88,8 +85,8 @@ class Pipeline:
         self._owner = owner
         self._pace = pace
         self._told = told
-        self._quiet_after = self._took = 0.0
-        self._handler = Handler(server, journal, rules, clock, keep)
+        self.precedence = Precedence()
+        self._handler = Handler(GivingWay(server, self.precedence), journal, rules, clock, keep)
         self._queues = Queues()
         self._items: dict[str, _Item] = {}
         self._working: set[asyncio.Task[None]] = set()
@@ -119,17 +116,13 @@ class Pipeline:
         """How many messages this process has taken and not finished."""
         return len(self._queues)
 
-    def make_way(self) -> None:
-        """A message arrives: for a moment little is mapped, so that answers are not kept waiting."""
-        self._quiet_after = time.monotonic() + ASIDE_SECONDS
-
-    def submit(self, entry: JournalEntry) -> None:
+    def submit(self, entry: JournalEntry, understood: Understood | None = None) -> None:
         """A message was received by this process: begin with it at once if nothing waits before it."""
         if not self.owns or self._more or self._looking or len(self._queues) >= self._pace.window:
             self._more = self._missed = True
             self._wake.set()
             return
-        self._take(entry, doubtful=False)
+        self._take(entry, doubtful=False, understood=understood)
 
     async def handled(self, id: str, seconds: float) -> Handled | None:
         """What became of a message, None when it takes longer; ask before `submit`."""
@@ -203,30 +196,30 @@ class Pipeline:
 
     async def _look(self, doubtful: bool) -> None:
         """Take what waits in the journal, as much as there is room for."""
-        limit = len(self._queues) + self._pace.window
+        taken = len(self._queues)
+        limit = taken + self._pace.window
         self._finished.clear()
         self._looking, self._missed = True, False
         try:
-            waiting = await self._journal.waiting(limit)
+            waiting = await self._journal.waiting(limit, self._queues)
         finally:
             self._looking = False
         for entry in waiting:
             if self._finished.get(entry.id) != (entry.status.version, entry.status.attempt):
                 self._take(entry, doubtful)
         # a little less than was asked for: some may have been mapped while they were read
-        self._more = self._missed or len(waiting) >= limit // 2
+        self._more = self._missed or taken + len(waiting) >= limit // 2
 
-    def _take(self, entry: JournalEntry, doubtful: bool) -> None:
+    def _take(self, entry: JournalEntry, doubtful: bool, understood: Understood | None = None) -> None:
         if entry.id in self._queues:
             return
-        read = BROKEN if BROKEN_OFF in entry.status.decisions else self._rules.read(entry.receipt)
+        read = BROKEN if BROKEN_OFF in entry.status.decisions else self._rules.read(entry.receipt, understood)
         self._items[entry.id] = _Item(entry, read, doubtful)
         self._queues.add(entry.id, [key for key in read.classified.partition.split("\n") if key])
         self._begin()
 
     def _begin(self) -> None:
-        busy = time.monotonic() < self._quiet_after
-        most = self._pace.aside if busy else self._pace.parallel
+        most = self._pace.aside if self.precedence.answering else self._pace.parallel
         while self.owns and len(self._working) < most:
             id = self._queues.take()
             if id is None:
@@ -237,19 +230,13 @@ class Pipeline:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._working.discard(task)
-        if time.monotonic() < self._quiet_after:
-            rest = min(LONGEST_REST, REST * self._took)
-            asyncio.get_running_loop().call_later(rest, self._begin)
-        else:
-            self._begin()
+        self._begin()
         if self._more and len(self._queues) <= self._pace.window // 2:
             self._wake.set()
 
     async def _do(self, id: str) -> None:
         item = self._items[id]
-        began = time.monotonic()
         handled = await self._through(item)
-        self._took = time.monotonic() - began
         self._finished[id] = (item.entry.status.version, item.entry.status.attempt)
         del self._items[id]
         self._queues.done(id)

@@ -14,7 +14,7 @@ class Queues:
         self._keys: dict[str, tuple[str, ...]] = {}
         self._ready: deque[str] = deque()
 
-    def __contains__(self, item: str) -> bool:
+    def __contains__(self, item: object) -> bool:
         return item in self._keys
 
     def __len__(self) -> int:

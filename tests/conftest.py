@@ -59,6 +59,22 @@ async def stop(client: Client) -> None:
     await client.app.close()
 
 
+# what the rules of these areas say does not depend on the store: on MongoDB their races and all ways to a write are tested
+RULES = ("tests/beds/", "tests/billing/")
+ON_BOTH_STORES = ("races", "every_way", "any_order", "ledger")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what would take minutes to say the same once more."""
+    kept, left_out = [], []
+    for item in items:
+        of_rules = item.nodeid.startswith(RULES) and "[mongo" in item.nodeid
+        again = of_rules and not any(name in item.nodeid for name in ON_BOTH_STORES)
+        (left_out if again else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say it aloud when tests were left out for want of a MongoDB."""
     skipped = terminalreporter.stats.get("skipped", ())

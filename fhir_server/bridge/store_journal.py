@@ -6,7 +6,8 @@ none with its id, so that the same bytes are one entry however often and whereve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 
 from fhir_r4.errors import Conflict, Unavailable
@@ -42,6 +43,8 @@ from hl7_bridge.mapping.records import Receipt
 FEED = "hl7"
 DONE: tuple[State, ...] = ("mapped", "administrative", "discarded")
 BATCH = 200
+# so many are read before others have a turn
+AT_ONCE = 20
 MOST_STUCK = 100_000
 MOST_FORGOTTEN = 2000
 Change = Callable[[Status], Status]
@@ -81,8 +84,8 @@ class StoreJournal:
             raise Unreachable(str(error)) from error
         return stored
 
-    async def waiting(self, limit: int) -> Sequence[JournalEntry]:
-        found = await self._found(TokenIs("_tag", STATE, "received"), limit)
+    async def waiting(self, limit: int, known: Container[str] = ()) -> Sequence[JournalEntry]:
+        found = await self._found(TokenIs("_tag", STATE, "received"), limit, known)
         # some may have been mapped since they were found
         return [entry for entry in found if entry.status.state == "received"]
 
@@ -203,11 +206,13 @@ class StoreJournal:
         except Unavailable as error:
             raise Unreachable(str(error)) from error
 
-    async def _found(self, where: Expression, limit: int) -> list[JournalEntry]:
-        ids = await self._ids(where, limit)
+    async def _found(self, where: Expression, limit: int, known: Container[str] = ()) -> list[JournalEntry]:
+        ids = [id for id in await self._ids(where, limit) if id not in known]
         found: list[JournalEntry] = []
-        for start in range(0, len(ids), BATCH):
-            keys = [("Binary", id) for id in ids[start : start + BATCH]]
+        for start in range(0, len(ids), AT_ONCE):
+            # who waits for an answer has a turn in between
+            await asyncio.sleep(0)
+            keys = [("Binary", id) for id in ids[start : start + AT_ONCE]]
             try:
                 stored = await self._services.store.read_many(keys)
             except Unavailable as error:

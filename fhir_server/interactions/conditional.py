@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl
 
-from fhir_r4.errors import InvalidParameter, InvalidRequest, MultipleMatches, NotSupported
+from fhir_r4.errors import FhirError, InvalidParameter, InvalidRequest, MultipleMatches, NotSupported
 from fhir_server.context import FhirRequest, Services
 from fhir_server.interactions.indexing import follow, refresh_pending
 from fhir_server.interactions.stored_terminology import terminology_for
 from fhir_server.search.directives import RESULT_PARAMETERS
 from fhir_server.search.parse import parse_search, terminology_addresses
 from fhir_server.search.rewrite import limited
-from fhir_server.search.tree import Everything, Expression, SearchQuery
+from fhir_server.search.tree import Everything, Expression, SearchQuery, any_of
 from fhir_server.search.usage import parameters_used
 from fhir_server.store.records import MatchesAre
 
@@ -104,6 +104,29 @@ async def find_matches(
     await _require_indexed(services, type, where)
     ids = await services.store.matching_ids(type, where, limit)
     return Matches(ids, MatchesAre(type, where, ids, limit))
+
+
+async def find_none(
+    request: FhirRequest, services: Services, type: str, criteria: Sequence[str], *, looked: bool
+) -> MatchesAre | None:
+    """The precondition that no resource matches any of several criteria: one question instead of many.
+
+    None when it does not hold, or when criteria are wrong; each must be asked by itself then. With `looked` it is not asked
+    whether it holds: somebody did just now.
+    """
+    await follow(services)
+    parts = []
+    try:
+        for one in criteria:
+            pairs = parse_qsl(one.lstrip("?"), keep_blank_values=True)
+            parts.append(await criteria_expression(request, services, type, pairs))
+        where = any_of(parts)
+        await _require_indexed(services, type, where)
+    except FhirError:
+        return None
+    if not looked and await services.store.matching_ids(type, where, 1):
+        return None
+    return MatchesAre(type, where, (), 1)
 
 
 async def _require_indexed(services: Services, type: str, where: Expression) -> None:

@@ -13,7 +13,7 @@ from fhir_server.store.protocol import Stale
 
 T = TypeVar("T")
 
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 15.0
 
 
 async def retrying(attempt: Callable[[], Awaitable[T]]) -> T:

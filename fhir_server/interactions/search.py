@@ -51,10 +51,33 @@ async def search(
     within: Expression | None = None,
 ) -> FhirResponse:
     """A searchset of `types` (empty: all). `within` is ANDed into the question (compartments); `path` is for the links."""
-    in_force = await follow(services)
     explaining, pairs = explain_asked(pairs)
     if explaining:
         require_administrator(request, services)
+    parsed, query, issues = await _understood(request, services, types, pairs, within)
+    if explaining:
+        return explained(query, await services.store.explain(query), issues)
+    page = await services.store.search(query)
+    return _searchset(request, pairs, parsed, query, page, path, issues)
+
+
+async def matching(
+    request: FhirRequest, services: Services, types: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> tuple[Stored, ...]:
+    """The matches on the page that `search` would give, without a Bundle: for who asks within this process."""
+    _, query, _ = await _understood(request, services, types, pairs)
+    return (await services.store.search(query)).matches
+
+
+async def _understood(
+    request: FhirRequest,
+    services: Services,
+    types: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    within: Expression | None = None,
+) -> tuple[ParsedSearch, SearchQuery, list[Issue]]:
+    """The question that the parameters ask on behalf of the actor, and what there is to say about it."""
+    in_force = await follow(services)
     settings = services.settings
     local_bases = (request.base,)
     asked = terminology_addresses(types, pairs, in_force.parameters, local_bases)
@@ -79,11 +102,7 @@ async def search(
             )
         query = replace(query, where=all_of([within, query.where]))
     issues = [*parsed.ignored, *await incomplete(services, query)]
-    query = apply_policy(query, request.actor.policy)
-    if explaining:
-        return explained(query, await services.store.explain(query), issues)
-    page = await services.store.search(query)
-    return _searchset(request, pairs, parsed, query, page, path, issues)
+    return parsed, apply_policy(query, request.actor.policy), issues
 
 
 def _searchset(

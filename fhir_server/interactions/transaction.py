@@ -25,7 +25,7 @@ from fhir_r4.errors import (
 from fhir_server.context import FhirRequest, FhirResponse, Resource, Services
 from fhir_server.interactions.answering import location_of, outcome, preference
 from fhir_server.interactions.batch import Dispatch, bundle_entries, entry_request, response_entry
-from fhir_server.interactions.conditional import find_matches, if_match, require_single
+from fhir_server.interactions.conditional import find_matches, find_none, if_match, require_single
 from fhir_server.interactions.delete import MOST_DELETED
 from fhir_server.interactions.patch import patched
 from fhir_server.interactions.references import Linker, references
@@ -39,6 +39,8 @@ from fhir_server.store.records import Method, Precondition, Stored, VersionIs, W
 Key = tuple[str, str]
 
 JSON_TYPES = frozenset({"application/fhir+json", "application/json"})
+# criteria that are asked in one question
+MOST_ASKED = 50
 _CONDITIONAL_REFERENCE = re.compile(rb'"reference"\s*:\s*"[A-Za-z]+\?')
 
 
@@ -62,10 +64,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Plan:
-    """What one attempt has resolved: preconditions of the commit and the new address of every entry."""
+    """What one attempt has resolved: preconditions of the commit and the new address of every entry.
+
+    `new` are the positions of conditional creates whose criteria match nothing.
+    """
 
     preconditions: list[Precondition] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    new: set[int] = field(default_factory=set)
 
 
 async def transaction(
@@ -73,10 +79,13 @@ async def transaction(
     services: Services,
     dispatch: Dispatch,
     answer_error: Callable[[Exception], FhirResponse],
+    *,
+    looked: bool = False,
 ) -> FhirResponse:
     """Carry out the Bundle. Raises the first failure with its place; then nothing was written.
 
-    Reads come after the commit; one that finds nothing answers so in its own entry, for the writes stand.
+    `looked` says that who asks has just found none of what the conditional creates would make: then only the commit looks
+    again, and everything is resolved anew when there is one by now. Reads come after the commit; one that finds nothing answers so in its own entry, for the writes stand.
     """
     bundle = request.resource
     assert bundle is not None
@@ -90,7 +99,10 @@ async def transaction(
     for position, inner, _ in asked:
         _refuse_unfit(inner, position)
     writes = [a for a in asked if a[1].method not in ("GET", "HEAD")]
-    answers = await retrying(lambda: _write(services, [Entry(*a) for a in writes], request))
+    first = iter((looked,))
+    answers = await retrying(
+        lambda: _write(services, [Entry(*a) for a in writes], request, next(first, False))
+    )
     for position, inner, _ in asked:
         if inner.method in ("GET", "HEAD"):
             try:
@@ -125,8 +137,11 @@ def _refuse_unfit(request: FhirRequest, position: int) -> None:
             )
 
 
-async def _write(services: Services, entries: list[Entry], outer: FhirRequest) -> dict[int, Resource]:
+async def _write(
+    services: Services, entries: list[Entry], outer: FhirRequest, looked: bool
+) -> dict[int, Resource]:
     plan = Plan()
+    await _find_new(services, entries, plan, looked)
     for entry in entries:
         await _locate(services, entry, plan)
     _refuse_repeated(entries)
@@ -157,6 +172,28 @@ def _is_own(precondition: VersionIs, entries: Sequence[Entry]) -> bool:
     return any(
         e.request.method == "PATCH" and e.target == key and if_match(e.request) is None for e in entries
     )
+
+
+async def _find_new(services: Services, entries: Sequence[Entry], plan: Plan, looked: bool) -> None:
+    """Ask at once for all conditional creates of a type: most often there is none of what they would make.
+
+    With `looked` nothing is asked: the commit does.
+    """
+    asked: dict[str, list[tuple[Entry, str]]] = {}
+    for entry in entries:
+        criteria = entry.request.headers.get("if-none-exist")
+        if entry.request.method == "POST" and criteria is not None:
+            asked.setdefault(entry.request.path[0], []).append((entry, criteria))
+    for type, several in asked.items():
+        for start in range(0, len(several), MOST_ASKED):
+            part = several[start : start + MOST_ASKED]
+            if len(part) < 2 and not looked:
+                continue
+            criteria_of_all = [criteria for _, criteria in part]
+            none = await find_none(part[0][0].request, services, type, criteria_of_all, looked=looked)
+            if none is not None:
+                plan.preconditions.append(none)
+                plan.new.update(entry.position for entry, _ in part)
 
 
 async def _locate(services: Services, entry: Entry, plan: Plan) -> None:
@@ -192,7 +229,7 @@ async def _locate(services: Services, entry: Entry, plan: Plan) -> None:
 
 async def _locate_create(services: Services, entry: Entry, plan: Plan, type: str) -> None:
     criteria = entry.request.headers.get("if-none-exist")
-    if criteria is not None:
+    if criteria is not None and entry.position not in plan.new:
         matches = await find_matches(entry.request, services, type, criteria)
         plan.preconditions.append(matches.precondition)
         found = require_single(matches, type)

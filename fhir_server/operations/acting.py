@@ -61,8 +61,7 @@ async def carry_out(
     await require_seen(call, services, given)
     dry = given.one("dry-run") is True
     request_id = None if dry else given.one("request-id")
-    body = encode({**call.parameters, "parameter": call.parameters.get("parameter", [])})
-    digest = hashlib.sha256("/".join(call.request.path).encode() + b"\0" + body).hexdigest()
+    digest = "" if request_id is None else _digest(call)
 
     async def attempt() -> FhirResponse:
         looking = Looking(services, ())
@@ -86,6 +85,12 @@ async def carry_out(
         return _answered(call, versions[: len(writes)], answer, warnings)
 
     return await retrying(attempt)
+
+
+def _digest(call: OperationCall) -> str:
+    """What two requests have in common that are the same."""
+    body = encode({**call.parameters, "parameter": call.parameters.get("parameter", [])})
+    return hashlib.sha256("/".join(call.request.path).encode() + b"\0" + body).hexdigest()
 
 
 def _answered(

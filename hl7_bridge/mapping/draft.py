@@ -18,6 +18,8 @@ from hl7_bridge.delivery import FhirServer, Query, Resource
 
 # What stands for itself in a query.
 _SAFE = re.compile(r"[A-Za-z0-9._~:/|-]*")
+# a criterion that is written in an address as it is
+_ONE_SAFE = re.compile(r"[A-Za-z0-9._~:/|-]+=[A-Za-z0-9._~:/|-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +102,24 @@ class Draft:
 
     def create(self, resource: Resource, if_none_exist: Query = ()) -> str:
         """Make a resource, unless one matches; the reference to it."""
-        full_url = self.address(resource["resourceType"], if_none_exist)
+        told = "&".join([f"{name}={value}" for name, value in if_none_exist])
+        full_url = self._address(resource["resourceType"], told)
         if full_url in self._addresses:
             # a message that tells of one thing twice makes one of it
             return full_url
         self._addresses.add(full_url)
-        query = "&".join(f"{_in_query(name)}={_in_query(value)}" for name, value in if_none_exist)
+        query = told
+        if told and _ONE_SAFE.fullmatch(told) is None:
+            query = "&".join([f"{_in_query(name)}={_in_query(value)}" for name, value in if_none_exist])
         self.entries.append(Entry("POST", resource["resourceType"], full_url, resource, query))
         return full_url
 
     def address(self, type: str, if_none_exist: Query = ()) -> str:
         """What `create` gives, before it is called: for resources that refer to each other."""
-        criteria = "&".join([f"{name}={value}" for name, value in if_none_exist]) or len(self.entries)
-        said = f"{self.made_from}/{type}?{criteria}"
+        return self._address(type, "&".join([f"{name}={value}" for name, value in if_none_exist]))
+
+    def _address(self, type: str, told: str) -> str:
+        said = f"{self.made_from}/{type}?{told or len(self.entries)}"
         digest = hashlib.sha256(said.encode()).hexdigest()
         return f"urn:uuid:{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
 

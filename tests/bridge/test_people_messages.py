@@ -135,12 +135,15 @@ async def test_charges_without_a_number_are_told_apart_by_what_they_are(hospital
     assert len(await hospital.all("ChargeItem")) == 2
 
 
-async def test_a_credit_takes_back_and_a_payment_is_no_charge(hospital: Hospital) -> None:
+async def test_a_credit_waits_for_a_person_and_a_payment_is_no_charge(hospital: Hospital) -> None:
     await hospital.hears(
         dft("FT1|1|T1||20260301||CD|71045^X-ray^C4|||2", "FT1|2|T2||20260301||PY|CASH^Cash^L")
     )
-    assert (await hospital.one("ChargeItem"))["quantity"] == {"value": -2}
-    assert [(one.reason, one.path) for one in hospital.problems] == [("unmapped-code", "FT1-6")]
+    assert await hospital.all("ChargeItem") == []
+    assert [(one.reason, one.value) for one in hospital.problems] == [
+        ("refused", "T1"),
+        ("unmapped-code", "PY"),
+    ]
 
 
 async def test_accounts_come_with_who_pays(hospital: Hospital) -> None:

@@ -59,7 +59,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(NAMES), st.lists(PIECES, max_size=12).map(b"".join), st.data(), st.sampled_from([12, 500])
 )

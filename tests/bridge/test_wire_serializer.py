@@ -24,7 +24,7 @@ def written(*segments: Segment, delimiters: Delimiters | None = None) -> str:
     return build([MSH, *segments], delimiters).decode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.lists(st.lists(TEXT, min_size=1, max_size=3), min_size=1, max_size=3), min_size=1, max_size=3

@@ -96,7 +96,7 @@ async def compare_while_others_write(both, written, meanwhile, query, effort):
 
 def test_every_search_is_answered_as_the_reference_store_answers_it(both):
     @given(transactions, queries, efforts)
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     def check(written, query, effort):
         both.runner.run(compare(both, written, query, effort))
 
@@ -105,7 +105,7 @@ def test_every_search_is_answered_as_the_reference_store_answers_it(both):
 
 def test_pages_stay_those_of_the_first_moment_while_others_write(both):
     @given(transactions, transactions, queries, efforts)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     def check(written, meanwhile, query, effort):
         both.runner.run(compare_while_others_write(both, written, meanwhile, query, effort))
 

@@ -93,12 +93,12 @@ async def compare_while_others_write(written, meanwhile, query, effort):
 
 
 @given(transactions, queries, efforts)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_search_is_answered_as_the_reference_store_answers_it(written, query, effort):
     asyncio.run(compare(written, query, effort))
 
 
 @given(transactions, transactions, queries, efforts)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pages_stay_those_of_the_first_moment_while_others_write(written, meanwhile, query, effort):
     asyncio.run(compare_while_others_write(written, meanwhile, query, effort))

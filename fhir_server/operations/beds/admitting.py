@@ -50,6 +50,7 @@ from fhir_server.resources.change import Known
 ADMIT = "https://osler.health/fhir/OperationDefinition/Encounter-admit"
 CANCEL_ADMIT = "https://osler.health/fhir/OperationDefinition/Encounter-cancel-admit"
 CLASS = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+INPATIENT_CLASS = {"system": CLASS, "code": "IMP", "display": "inpatient encounter"}
 ATTENDING = {
     "coding": [
         {
@@ -59,6 +60,17 @@ ATTENDING = {
         }
     ]
 }
+
+
+def planned_stay(id: str, patient: str | None) -> Resource:
+    """A stay that has not begun and has no place yet."""
+    return {
+        "resourceType": "Encounter",
+        "id": id,
+        "status": "planned",
+        "class": INPATIENT_CLASS,
+        "subject": {"reference": f"Patient/{patient}"},
+    }
 
 
 async def admit(call: OperationCall, services: Services) -> FhirResponse:
@@ -72,7 +84,7 @@ async def admit(call: OperationCall, services: Services) -> FhirResponse:
     new_id = services.new_id()
 
     async def drafted(known: Known) -> Resource:
-        stay = _new(new_id, patient) if existing is None else await require_stay(known, existing)
+        stay = planned_stay(new_id, patient) if existing is None else await require_stay(known, existing)
         if existing is not None:
             # somebody of the emergency department who is seen already is admitted into the ward
             seen = () if is_inpatient(stay) else ("in-progress",)
@@ -135,16 +147,6 @@ async def _require_alive(known: Known, patient: str | None) -> None:
         raise BusinessRule(f"The record Patient/{patient} is not active.", "patient")
 
 
-def _new(id: str, patient: str | None) -> Resource:
-    return {
-        "resourceType": "Encounter",
-        "id": id,
-        "status": "planned",
-        "class": {"system": CLASS, "code": "IMP", "display": "inpatient encounter"},
-        "subject": {"reference": f"Patient/{patient}"},
-    }
-
-
 def _described(stay: Resource, asked: Given) -> Resource:
     """The stay with what the parameters say of it."""
     made = dict(stay)
@@ -152,7 +154,7 @@ def _described(stay: Resource, asked: Given) -> Resource:
     if class_ is not None:
         made["class"] = class_
     elif not is_inpatient(made):
-        made["class"] = {"system": CLASS, "code": "IMP", "display": "inpatient encounter"}
+        made["class"] = INPATIENT_CLASS
     if asked.all("reason"):
         made["reasonCode"] = [*made.get("reasonCode", ()), *asked.all("reason")]
     attending = asked.one("attending")

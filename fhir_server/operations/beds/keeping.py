@@ -8,7 +8,7 @@ from fhir_r4.errors import BusinessRule, InvalidRequest, NotFound
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Write, carry_out
-from fhir_server.operations.beds.admitting import CLASS
+from fhir_server.operations.beds.admitting import planned_stay
 from fhir_server.operations.beds.asking import (
     instant,
     override_of,
@@ -58,7 +58,10 @@ async def reserve(call: OperationCall, services: Services) -> FhirResponse:
     async def plan(known: Known) -> Sequence[Write]:
         bed = await _bed(known, call)
         period = _period(asked, known)
-        stay = _planned(new_id, patient, period) if existing is None else await require_stay(known, existing)
+        if existing is None:
+            stay = {**planned_stay(new_id, patient), "period": period}
+        else:
+            stay = await require_stay(known, existing)
         require_status(stay, "planned", "arrived", "triaged", "in-progress", "onleave")
         request = asked.one("request")
         if request is not None:
@@ -115,17 +118,6 @@ def _period(asked: Given, known: Known) -> Resource:
     if "end" in period and instant(period["end"]) < instant(start):
         raise InvalidRequest("The period ends before it begins.", "period")
     return {**period, "start": start}
-
-
-def _planned(id: str, patient: str | None, period: Resource) -> Resource:
-    return {
-        "resourceType": "Encounter",
-        "id": id,
-        "status": "planned",
-        "class": {"system": CLASS, "code": "IMP", "display": "inpatient encounter"},
-        "subject": {"reference": f"Patient/{patient}"},
-        "period": period,
-    }
 
 
 async def _evicted(

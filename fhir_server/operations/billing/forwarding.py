@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import httpx
-
 from fhir_r4.errors import BusinessRule, InvalidResource, MalformedJson, Unavailable
 from fhir_r4.jsonio import decode_object, encode
 from fhir_server.context import Resource, Services
@@ -58,6 +56,9 @@ def is_allowed(address: str, allowed: Sequence[str]) -> bool:
 
 async def forward(address: str, operation: str, resource: Resource, wanted: str) -> Resource:
     """What the payer answers to an operation: a resource of type `wanted`. Raises Unavailable."""
+    # heavy, and most servers forward nothing
+    import httpx
+
     try:
         async with (
             httpx.AsyncClient(timeout=SECONDS, follow_redirects=False) as client,

@@ -14,8 +14,6 @@ from decimal import Decimal
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import httpx
-
 from fhir_r4.errors import BusinessRule, Forbidden, InvalidRequest, MalformedJson, Unavailable
 from fhir_r4.jsonio import decode_object, encode
 from fhir_r4.quantities import parse_decimal
@@ -92,6 +90,9 @@ class HostedCheckout:
             "description": order.description,
             "return_url": order.back,
         }
+        # heavy, and most servers have no provider
+        import httpx
+
         headers = {
             "authorization": f"Bearer {self._key}",
             "idempotency-key": order.id,

@@ -25,6 +25,7 @@ from fhir_server.store.records import (
     WriteOp,
 )
 from fhir_server.store.sqlite.claims import Ledger, Replacement
+from fhir_server.store.sqlite.gathered import Gathered
 from fhir_server.store.sqlite.history import newest_of
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import (
@@ -111,6 +112,7 @@ class Group:
         self._resources: dict[int, Row] = {}
         self._entries: dict[int, tuple[int, Entries, int]] = {}
         self._newest: dict[str, int] = {}
+        self._gathered = Gathered()
         self.wrote = False
 
     def look_up(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -176,7 +178,8 @@ class Group:
         return found
 
     def _matches(self, precondition: MatchesAre) -> tuple[str, ...]:
-        self.flush()
+        if self._gathered.matters(self._names.number(precondition.type), precondition.where):
+            self.flush()
         return matching_ids(
             self._connection, self._names, precondition.type, precondition.where, precondition.limit
         )
@@ -277,6 +280,7 @@ class Group:
             kinds,
         )
         waiting = self._entries.get(rid)
+        self._gathered.add(type_number, entries, new=head.version == 1)
         in_file = head.kinds if waiting is None else waiting[2]
         self._entries[rid] = (type_number, entries, in_file)
         head.kinds = kinds
@@ -316,6 +320,7 @@ class Group:
         self._versions = []
         self._resources = {}
         self._entries = {}
+        self._gathered = Gathered()
 
 
 def heads_inside(connection: sqlite3.Connection, names: Names, container: Key) -> dict[Key, Head]:

@@ -17,6 +17,8 @@ from hl7_bridge.message import Message, Value
 _FORM = re.compile(
     r"(\d{4})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?)?)?)?)?([+-]\d{4})?"
 )
+# the length of a time in whole seconds with an offset in whole minutes
+_WHOLE = len("2026-01-01T00:00:00+00:00")
 # TS.2, of versions before 2.6: how many digits count
 _PRECISIONS = {"Y": 4, "L": 6, "D": 8, "H": 10, "M": 12, "S": 14}
 
@@ -54,8 +56,12 @@ def date_time(value: Value | str, context: Context) -> str | None:
     moment = _moment(found, context.zone)
     if moment is None:
         return None
-    written = f"{moment:%Y-%m-%dT%H:%M:%S}" if moment.year > 999 else None
-    return None if written is None else f"{written}{'.' + fraction if fraction else ''}{_written(moment)}"
+    if moment.year < 1000:
+        return None
+    written = moment.isoformat("T", "seconds")
+    if fraction is None and len(written) == _WHOLE:
+        return written
+    return f"{written[:19]}{'.' + fraction if fraction else ''}{_written(moment)}"
 
 
 def instant(value: Value | str, context: Context) -> str | None:

@@ -72,6 +72,11 @@ def charge(
         text = f"Transactions of type {kind!r} are no charges."
         draft.problem("unmapped-code", text, "FT1-6", kind)
         return None
+    if kind == "CD":
+        # which charge it takes back would be a guess, and an Invoice may have it already
+        text = "A credit is not applied by itself: abort the ChargeItem that it takes back, or credit its Invoice."
+        draft.problem("refused", text, "FT1-6", transaction_identifier(ft1, owner, context)["value"])
+        return None
     code = concept(ft1.value(7), context) or concept(ft1.value(25), context)
     if code is None:
         draft.problem("unreadable-value", "The charge has no code.", "FT1-7", ft1.raw(7))
@@ -87,7 +92,7 @@ def charge(
         made["context"] = {"reference": visit}
     if account:
         made["account"] = [{"reference": account}]
-    made |= _amounts(ft1, kind)
+    made |= _amounts(ft1)
     for name, field in (("occurrenceDateTime", 4), ("enteredDate", 5)):
         when = date_time(ft1.value(field), context)
         if when is not None:
@@ -117,19 +122,18 @@ def transaction_identifier(ft1: Segment, owner: str, context: Context) -> dict[s
     return key(context, "FT1", owner, ft1.text(4), code_of(ft1.value(7), context), ft1.raw(10), ft1.text(1))
 
 
-def _amounts(ft1: Segment, kind: str) -> Resource:
+def _amounts(ft1: Segment) -> Resource:
     found: Resource = {}
     quantity = number(ft1.value(10))
-    if quantity is not None or kind == "CD":
-        counted = Decimal(1) if quantity is None else quantity
-        # a credit takes back what was charged
-        found["quantity"] = {"value": -abs(counted) if kind == "CD" else counted}
+    if quantity is not None:
+        found["quantity"] = {"value": quantity}
     price, unit = _money(ft1.value(11)), _money(ft1.value(12))
     if price is None and unit is not None:
         counted = Decimal(1) if quantity is None else quantity
         price = {**unit, "value": unit["value"] * counted}
     if price is not None:
         found["priceOverride"] = price
+        found["overrideReason"] = "The price that the sender states."
     return found
 
 

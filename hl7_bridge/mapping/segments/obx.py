@@ -37,7 +37,8 @@ def counts(segment: Segment, rules: ResultRules) -> bool:
 )  # fmt: skip
 def observed_of(segment: Segment, notes: list[Segment], rules: ResultRules) -> Observed:
     """The event of an OBX with its NTE."""
-    values, value, raw = segment.values, segment.value, segment.raw
+    values, value = segment.values, segment.value
+    told = segment.fields
     observed = Observed(
         code=_code(segment, rules) if rules.code else value(3),
         kind=_kind(segment.text(2)),
@@ -46,16 +47,18 @@ def observed_of(segment: Segment, notes: list[Segment], rules: ResultRules) -> O
         status=_clean(segment.text(11)).upper(),
         observed=segment.text(14),
     )
-    if raw(6):
+    length = len(told)
+    if length > 6 and told[6]:
         observed.unit = value(6)
-    if raw(7):
+    if length > 7 and told[7]:
         observed.range = _range(value(7))
-    if raw(8) or rules.flags:
+    if rules.flags or (length > 8 and told[8]):
         observed.flags = _flags(segment, notes, rules)
     if rules.name:
         observed.name = first(rules.name, segment)
-    if segment.length < 15:
+    if length < 16:
         return observed
+    raw = segment.raw
     if raw(15):
         observed.producer = value(15)
     if raw(16) or raw(25):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
+import httpx
+
 from benchmarks.figures import Figure
 from benchmarks.options import Options
 from fhir_r4.jsonio import encode
@@ -31,7 +33,7 @@ MAPPED_A_SECOND = 3_000
 LARGE_MILLISECONDS = 1.0
 TAKEN_BY_ONE, TAKEN_BY_EIGHT = 400, 1_000
 P99_SECONDS = 0.25
-_DOOR = re.compile(r"HL7 v2\s+127\.0\.0\.1:(\d+)")
+PATIENTS, HOUSE = 50, "https://osler.health/fhir/hl7v2/authority/HOUSE"
 
 
 def oru(number: int, results: int = 5) -> bytes:
@@ -39,7 +41,7 @@ def oru(number: int, results: int = 5) -> bytes:
     when = f"20260105{number // 3600 % 24:02}{number // 60 % 60:02}{number % 60:02}+0000"
     head = (
         f"MSH|^~\\&|LAB|HOUSE|OSLER|HOUSE|{when}||ORU^R01^ORU_R01|{number}|P|2.5.1\r"
-        f"PID|1||P{number % 50}^^^HOUSE^MR||Muster^Maximilian||19700101|M\r"
+        f"PID|1||P{number % PATIENTS}^^^HOUSE^MR||Muster^Maximilian||19700101|M\r"
         f"OBR|1||F{number}|24323-8^Metabolic panel^LN|||{when}|||||||||||||||{when}|||F\r"
     )
     tests = (("2345-7", "Glucose"), ("2823-3", "Potassium"), ("2951-2", "Sodium"), ("2160-0", "Creatinine"))
@@ -163,17 +165,28 @@ class Load:
         return self.sent / self.seconds
 
 
-async def send(port: int, devices: int, seconds: float, first: int = 1) -> Load:
-    """Let devices send, each its next message after the answer to the one before, for so many seconds."""
-    load, numbers = Load(), iter(range(first, 1_000_000_000))
+def small(number: int) -> bytes:
+    """A result of two tests."""
+    return oru(number, 2)
+
+
+async def send(
+    port: int,
+    devices: int,
+    seconds: float,
+    make: Callable[[int], bytes] = small,
+    most: int = 1_000_000_000,
+) -> Load:
+    """Let devices send, each its next message after the answer to the one before, for so many seconds or messages."""
+    load, numbers = Load(), iter(range(1, 1_000_000_000))
     end = time.perf_counter() + seconds
 
     async def device() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         machine = Mllp()
-        while time.perf_counter() < end:
+        while time.perf_counter() < end and load.sent < most:
             began = time.perf_counter()
-            writer.write(wrap("mllp", oru(next(numbers), 2)))
+            writer.write(wrap("mllp", make(next(numbers))))
             events = machine.feed(await reader.read(65536))
             while not events:
                 events = machine.feed(await reader.read(65536))
@@ -208,8 +221,9 @@ def _received(options: Options) -> list[Figure]:
             command = (*serve_command(store, options.workers), "--hl7", "0")
             with Server(command, {"OSLER_LOG_LEVEL": options.log_level}) as server:
                 server.wait_for("/fhir/metadata")
-                door, before = _door(server), server.cpu_seconds()
-                load = asyncio.run(send(door, devices, 10 * options.scale))
+                _admit(server)
+                port, before = door(server), server.cpu_seconds()
+                load = asyncio.run(send(port, devices, 10 * options.scale))
                 used = (server.cpu_seconds() - before) / load.sent
         p99, note = (
             load.waited.quantile(0.99),
@@ -224,10 +238,31 @@ def _received(options: Options) -> list[Figure]:
     return figures
 
 
-def _door(server: Server) -> int:
+def _admit(server: Server) -> None:
+    """Make the patients whom the results are about, so that they are mapped and not held."""
+    entries = [
+        {
+            "resource": {
+                "resourceType": "Patient",
+                "identifier": [{"system": HOUSE, "value": f"P{number}"}],
+            },
+            "request": {"method": "POST", "url": "Patient"},
+        }
+        for number in range(PATIENTS)
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    address = f"http://127.0.0.1:{server.port}/fhir"
+    httpx.post(
+        address, content=encode(bundle), headers={"content-type": "application/fhir+json"}
+    ).raise_for_status()
+
+
+def door(server: Server, host: str = "127.0.0.1") -> int:
+    """The port for messages at an address of the server, once it listens there."""
+    pattern = re.compile(rf"HL7 v2\s+{re.escape(host)}:(\d+)")
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        found = _DOOR.search(server.output)
+        found = pattern.search(server.output)
         if found:
             return int(found[1])
         time.sleep(0.01)

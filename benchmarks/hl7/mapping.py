@@ -1,6 +1,6 @@
 """How many results a core maps: bytes to message, message to transaction Bundle, Bundle to JSON.
 
-    python -m benchmarks.hl7_mapping [--seconds 10] [--results 3]
+    python -m benchmarks.hl7.mapping [--seconds 10] [--results 3]
 
 The time is that of the processor, so other work on the machine disturbs it little. The records are made up: there is one
 patient, and nothing else.

@@ -1,0 +1,1 @@
+"""Benchmarks of the HL7 v2 bridge."""

@@ -1,0 +1,237 @@
+"""Load on the doors of the bridge: for a long time, while the store is away, and beside senders that misbehave.
+
+An invariant to keep: latencies are those that senders see, from the first byte of a message to the last of its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from benchmarks.hl7.taking import Load, door, send
+from tests import mongod
+from tests.bridge.mllp import sender
+from tests.scenarios.servers import Server, serve_command
+
+QUIET = {"OSLER_LOG_LEVEL": "error"}
+PATIENTS = 50
+LEAST_PAUSE = 0.1
+
+
+def event(number: int) -> bytes:
+    """The `number`th event about one of the patients; no two are alike."""
+    when = f"{datetime(2026, 1, 1) + timedelta(seconds=number):%Y%m%d%H%M%S}"
+    return (
+        f"MSH|^~\\&|ADT|HOUSE|OSLER|HOUSE|{when}||ADT^A08|{number}|P|2.5.1\rEVN|A08|{when}\r"
+        f"PID|1||P{number % PATIENTS}^^^HOUSE^MR||N{number}^Jane||19700203|F\r"
+    ).encode()
+
+
+async def counts(server: Server) -> dict[str, int]:
+    """How many messages are in which state, by /metrics."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        text = (await client.get(f"http://127.0.0.1:{server.port}/metrics")).text
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        if line.startswith("osler_hl7_messages{"):
+            state = line.partition('state="')[2].partition('"')[0]
+            found[state] = found.get(state, 0) + int(float(line.rpartition(" ")[2]))
+    return found
+
+
+def soak(seconds: float, devices: int) -> tuple[Load, float]:
+    """`osler serve --hl7` on a file, synchronous=FULL, taking results for so long; and its CPU seconds a message.
+
+    Mapping goes on meanwhile, so its time is part of that.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = (*serve_command(f"sqlite:///{folder}/osler.db"), "--hl7", "0")
+        with Server(command, QUIET) as server:
+            server.wait_for("/fhir/metadata")
+            port, before = door(server), server.cpu_seconds()
+            load = asyncio.run(send(port, devices, seconds))
+            return load, (server.cpu_seconds() - before) / max(load.sent, 1)
+
+
+@dataclass(slots=True)
+class Away:
+    """What senders saw while the store was away, and how what had waited was mapped afterwards."""
+
+    load: Load
+    waiting: int
+    mapped: int
+    seconds: float
+
+    @property
+    def lost(self) -> int:
+        return self.waiting - self.mapped
+
+
+def store_away(kind: str, seconds: float, waiting: int, devices: int = 8, patience: float = 120.0) -> Away:
+    """Send while the store is away (`mongodb`: its process is killed; `sqlite`: another process has locked the file).
+
+    It is away until so many seconds have passed and so many messages wait; then they are waited for with `patience`.
+    """
+    with tempfile.TemporaryDirectory() as folder, _store(kind, Path(folder)) as (address, leave, come_back):
+        command = (*serve_command(address), "--hl7", "0")
+        with Server(command, {**QUIET, "OSLER_HL7_JOURNAL": f"{folder}/journal.db"}) as server:
+            server.wait_for("/fhir/metadata")
+            port = door(server)
+            leave()
+            began, load = time.perf_counter(), asyncio.run(send(port, devices, 3600, event, waiting))
+            rest = seconds - (time.perf_counter() - began)
+            if rest > 0:
+                more = asyncio.run(send(port, devices, rest, lambda number: event(number + load.sent)))
+                load = _together(load, more)
+            sent = sum(asyncio.run(counts(server)).values())
+            come_back()
+            again = time.perf_counter()
+            while time.perf_counter() - again < patience:
+                found = asyncio.run(counts(server))
+                if found.get("mapped", 0) >= sent:
+                    break
+                time.sleep(LEAST_PAUSE)
+            return Away(load, sent, found.get("mapped", 0), time.perf_counter() - again)
+
+
+def _together(one: Load, other: Load) -> Load:
+    both = Load(one.sent + other.sent, one.seconds + other.seconds, one.refused + other.refused, other.waited)
+    # the first part is the longer one where it counts
+    if one.waited.count > other.waited.count:
+        both.waited = one.waited
+    both.waited.longest = max(one.waited.longest, other.waited.longest)
+    return both
+
+
+Switch = Callable[[], None]
+
+
+@contextmanager
+def _store(kind: str, folder: Path) -> Iterator[tuple[str, Switch, Switch]]:
+    """Its address, and how it goes away and comes back."""
+    if kind == "mongodb":
+        with mongod.replica_set() as started:
+            address = mongod.with_database(started.uri, "osler")
+            yield address, started.kill, started.start_again
+        return
+    file = folder / "osler.db"
+    lock = sqlite3.connect(file, isolation_level=None)
+    try:
+        yield f"sqlite:///{file}", lambda: _locked(lock), lambda: _unlocked(lock)
+    finally:
+        lock.close()
+
+
+def _locked(lock: sqlite3.Connection) -> None:
+    lock.execute("PRAGMA busy_timeout=10000")
+    lock.execute("BEGIN IMMEDIATE")
+
+
+def _unlocked(lock: sqlite3.Connection) -> None:
+    lock.execute("ROLLBACK")
+
+
+# what one sender does to others
+
+CONFIG = """
+connections:
+  - {name: ward, listen: {host: 127.0.0.1, port: 0}}
+  - {name: beside, listen: {host: 127.0.0.2, port: 0}}
+  - {name: gone, connect: {host: 127.0.0.3, port: 1}}
+"""
+EACH_SECONDS = 0.04
+SILENT = 20
+
+
+@dataclass(slots=True)
+class Isolation:
+    """The p99 of senders, in seconds, in each round: beside an ordinary sender, and beside one that misbehaves."""
+
+    calm: list[float] = field(default_factory=list)
+    troubled: list[float] = field(default_factory=list)
+    messages: int = 0
+    refused: int = 0
+
+    @property
+    def delay(self) -> float:
+        """How much longer the p99 is beside a sender that misbehaves: 0.1 is a tenth."""
+        return median(self.troubled) / median(self.calm) - 1
+
+
+def poison(number: int) -> bytes:
+    """Messages that cannot be mapped, each in another way, as large as they are."""
+    raw = event(number)
+    ways = (
+        raw.split(b"PID")[0],
+        raw.replace(b"HOUSE^MR", b"\xff\xfe^MR"),
+        b"XYZ|" + raw,
+        raw + b"OBX|1|NM|GLU^Glucose||%b|mg||||||F\r" % (b"9" * 5000) * 20,
+    )
+    return ways[number % len(ways)]
+
+
+def isolation(rounds: int, seconds: float) -> Isolation:
+    """Senders at a steady rate, round by round beside an ordinary sender and beside trouble at the same rate.
+
+    Trouble is a sender of poison messages, and devices that have begun a message and fallen silent. In all rounds a
+    device that we are to connect to is not there.
+    """
+    found = Isolation()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "hl7.yaml"
+        config.write_text(CONFIG)
+        command = (*serve_command(f"sqlite:///{folder}/osler.db"), "--hl7-config", str(config))
+        with Server(command, QUIET) as server:
+            server.wait_for("/fhir/metadata")
+            asyncio.run(_rounds(door(server), door(server, "127.0.0.2"), rounds, seconds, found))
+    return found
+
+
+async def _rounds(ward: int, beside: int, rounds: int, seconds: float, found: Isolation) -> None:
+    await _round(ward, beside, min(seconds, 2), 0, found, event)
+    found.messages = 0
+    for number in range(rounds):
+        first = (2 * number + 1) * 1_000_000
+        found.calm.append(await _round(ward, beside, seconds, first, found, event))
+        begun = [await asyncio.open_connection("127.0.0.2", beside) for _ in range(SILENT)]
+        for _, writer in begun:
+            writer.write(b"\x0b" + event(first)[:60])
+        found.troubled.append(await _round(ward, beside, seconds, first + 1_000_000, found, poison))
+        for _, writer in begun:
+            writer.transport.abort()
+
+
+async def _round(
+    ward: int, beside: int, seconds: float, first: int, found: Isolation, make: Callable[[int], bytes]
+) -> float:
+    """The p99 of the senders of the ward."""
+    waited: list[float] = []
+
+    async def steady(port: int, host: str, start: int, of: Callable[[int], bytes], ours: bool) -> None:
+        async with sender(port, host) as device:
+            due, number = time.perf_counter(), start
+            end = due + seconds
+            while due < end:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                began = time.perf_counter()
+                answer = await device.send(of(number))
+                if ours:
+                    waited.append(time.perf_counter() - began)
+                    found.refused += b"MSA|AA" not in answer
+                number, due = number + 1, due + EACH_SECONDS
+
+    ours = [steady(ward, "127.0.0.1", first + n * 100_000, event, True) for n in range(4)]
+    await asyncio.gather(*ours, steady(beside, "127.0.0.2", first + 500_000, make, False))
+    found.messages += len(waited)
+    ordered = sorted(waited)
+    return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
