@@ -83,22 +83,29 @@ def creating(folder: Path) -> Application:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal appender
         if scope["path"] == "/fhir/metadata":
-            await _answer(send, 200, b"{}")
+            await answer(send, 200, b"{}")
             return
         if appender is None:
             appender = Appender(folder / "limit.db")
-        message = await receive()
-        body = message["body"]
-        while message["more_body"]:
-            message = await receive()
-            body += message["body"]
+        body = await body_of(receive)
         await appender.append(body)
-        await _answer(send, 201, body)
+        await answer(send, 201, body)
 
     return application
 
 
-async def _answer(send: Send, status: int, body: bytes) -> None:
+async def body_of(receive: Receive) -> bytes:
+    """The whole body of a request."""
+    message = await receive()
+    body: bytes = message["body"]
+    while message["more_body"]:
+        message = await receive()
+        body += message["body"]
+    return body
+
+
+async def answer(send: Send, status: int, body: bytes) -> None:
+    """Answer with JSON."""
     headers = [JSON, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

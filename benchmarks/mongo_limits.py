@@ -17,7 +17,7 @@ import uvicorn
 from bson import decode
 from pymongo import InsertOne
 
-from benchmarks.limits import JSON, Application, Receive, Scope, Send
+from benchmarks.limits import Application, Receive, Scope, Send, answer, body_of
 from fhir_server.store.mongo.connections import MAJORITY, SNAPSHOT, Connection, Document
 from fhir_server.store.mongo.schema import SEQUENCE, Schema
 
@@ -35,7 +35,7 @@ def reading(address: str) -> Application:
                 {"t": type, "i": id}, sort=[("v", -1)], session=session
             )
         assert found is not None
-        await _answer(send, 200, found["b"])
+        await answer(send, 200, found["b"])
 
     return application
 
@@ -93,23 +93,13 @@ def creating(address: str, folder: Path) -> Application:
         nonlocal appender
         appender = appender or Appender(address, folder)
         if scope["path"] == "/fhir/metadata":
-            await _answer(send, 200, b"{}")
+            await answer(send, 200, b"{}")
             return
-        message = await receive()
-        body = message["body"]
-        while message["more_body"]:
-            message = await receive()
-            body += message["body"]
+        body = await body_of(receive)
         await appender.append(body)
-        await _answer(send, 201, body)
+        await answer(send, 201, body)
 
     return application
-
-
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    headers = [JSON, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def main(name: str, address: str, *rest: str) -> None:

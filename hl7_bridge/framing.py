@@ -119,12 +119,8 @@ def wrap(name: str, payload: bytes) -> bytes:
     return payload
 
 
-class Mllp:
-    """<VT> message <FS><CR>, with what devices make of it.
-
-    FS ends a message when CR, LF or VT follows, or nothing does; else it is a part of it (some write FS in the place of CR).
-    A VT within a message begins another one when a header follows. A header without VT begins what is kept as broken.
-    """
+class _Stepwise:
+    """A framing that looks at what is held step by step: `_step` says whether there may be more to see."""
 
     __slots__ = ("_buffer", "_heartbeat", "_most", "_scanned", "_state")
 
@@ -132,7 +128,7 @@ class Mllp:
         self._most = most
         self._heartbeat = heartbeat
         self._buffer = bytearray()
-        self._state = "outside"  # or framed, not-started, skipping; what has begun begins at 0
+        self._state = "outside"
         self._scanned = 0
 
     @property
@@ -143,16 +139,30 @@ class Mllp:
     def begun(self) -> bool:
         return self._state != "outside"
 
-    @property
-    def ends_with_silence(self) -> bool:
-        return self._state == "framed" and 2 < len(self._buffer) <= self._most + 2 and self._buffer[-1] == END
-
     def feed(self, data: bytes) -> list[Event]:
         self._buffer += data
         events: list[Event] = []
         while self._buffer and self._step(events):
             pass
         return events
+
+    def _step(self, events: list[Event]) -> bool:
+        raise NotImplementedError
+
+
+class Mllp(_Stepwise):
+    """<VT> message <FS><CR>, with what devices make of it.
+
+    FS ends a message when CR, LF or VT follows, or nothing does; else it is a part of it (some write FS in the place of CR).
+    A VT within a message begins another one when a header follows. A header without VT begins what is kept as broken.
+    """
+
+    # beside outside: framed, not-started, skipping; what has begun begins at 0
+    __slots__ = ()
+
+    @property
+    def ends_with_silence(self) -> bool:
+        return self._state == "framed" and 2 < len(self._buffer) <= self._most + 2 and self._buffer[-1] == END
 
     def silence(self) -> list[Event]:
         if not self.ends_with_silence:
@@ -313,39 +323,18 @@ class LengthPrefixed:
         return size
 
 
-class Unframed:
+class Unframed(_Stepwise):
     """A message begins with its header and ends where the next one begins, or where its last line is ended and nothing follows.
 
     Marks of MLLP around it are left away.
     """
 
-    __slots__ = ("_buffer", "_heartbeat", "_most", "_scanned", "_state")
-
-    def __init__(self, most: int = MOST_BYTES, heartbeat: bytes = b"") -> None:
-        self._most = most
-        self._heartbeat = heartbeat
-        self._buffer = bytearray()
-        self._state = "outside"  # or inside, skipping
-        self._scanned = 0
-
-    @property
-    def held(self) -> int:
-        return len(self._buffer)
-
-    @property
-    def begun(self) -> bool:
-        return self._state != "outside"
+    # beside outside: inside, skipping
+    __slots__ = ()
 
     @property
     def ends_with_silence(self) -> bool:
         return self._state == "inside" and self._buffer[-1] in (CARRIAGE_RETURN, LINE_FEED, END)
-
-    def feed(self, data: bytes) -> list[Event]:
-        self._buffer += data
-        events: list[Event] = []
-        while self._buffer and self._step(events):
-            pass
-        return events
 
     def silence(self) -> list[Event]:
         if not self.ends_with_silence:

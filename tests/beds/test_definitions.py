@@ -6,27 +6,10 @@ import re
 from pathlib import Path
 
 import fhir_server
-from fhir_server.operations.beds.table import BED_OPERATIONS
 from fhir_server.resources.beds.wards import violations
 from profiles.ig.conformance import DEFINITIONS, load_definitions
 
 SOURCES = [*Path(fhir_server.__file__).parent.glob("*/beds/*.py")]
-
-
-def test_operations_are_offered_where_their_definitions_say() -> None:
-    defined = {
-        d["url"]: d for d in load_definitions(DEFINITIONS) if d["resourceType"] == "OperationDefinition"
-    }
-    for operation in BED_OPERATIONS:
-        definition = defined[operation.definition]
-        assert (definition["code"], tuple(definition["resource"])) == (operation.name, operation.types)
-        places = (
-            definition["system"],
-            definition["type"],
-            definition["instance"],
-            definition["affectsState"],
-        )
-        assert places == (operation.system, operation.type, operation.instance, operation.affects_state)
 
 
 def test_extensions_that_beds_use_are_defined() -> None:

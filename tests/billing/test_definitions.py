@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import fhir_server
-from fhir_server.operations.billing.table import BILLING_OPERATIONS
 from fhir_server.resources.billing.invoicing import CREDIT_NOTE
 from fhir_server.resources.billing.settings import _PARTS
 from profiles.ig.conformance import DEFINITIONS, load_definitions
@@ -17,24 +16,6 @@ from profiles.ig.conformance import DEFINITIONS, load_definitions
 ROOT = Path(fhir_server.__file__).parent
 SOURCES = sorted((*ROOT.glob("*/billing/*.py"), ROOT / "subscriptions" / "charging.py"))
 OFFICIAL = "http://hl7.org/fhir/"
-
-
-def test_operations_are_offered_where_their_definitions_say() -> None:
-    defined = {
-        d["url"]: d for d in load_definitions(DEFINITIONS) if d["resourceType"] == "OperationDefinition"
-    }
-    for operation in BILLING_OPERATIONS:
-        if operation.definition.startswith(OFFICIAL):
-            continue
-        definition = defined[operation.definition]
-        assert (definition["code"], tuple(definition["resource"])) == (operation.name, operation.types)
-        places = (
-            definition["system"],
-            definition["type"],
-            definition["instance"],
-            definition["affectsState"],
-        )
-        assert places == (operation.system, operation.type, operation.instance, operation.affects_state)
 
 
 def test_extensions_that_billing_uses_are_defined() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import fhir_server
-from fhir_server.operations.billing.cashier import CASHIER_OPERATIONS
 from fhir_server.resources.billing.ledger import postings_of
 from profiles.ig.conformance import DEFINITIONS, load_definitions
 from tests.billing.cash import build, done, invoice, read
@@ -68,25 +67,6 @@ async def test_what_is_kept_is_decimal_with_the_digits_of_its_currency(client: C
         ]
         for posting in postings_of(await read(client, f"Basic/{entry['id']}")):
             assert type(posting.amount) is Decimal
-
-
-def test_operations_are_offered_where_their_definitions_say() -> None:
-    defined = {
-        d["url"]: d for d in load_definitions(DEFINITIONS) if d["resourceType"] == "OperationDefinition"
-    }
-    for operation in CASHIER_OPERATIONS:
-        definition = defined.get(operation.definition)
-        if definition is None:
-            assert operation.definition.startswith("http://hl7.org/fhir/OperationDefinition/")
-            continue
-        assert (definition["code"], tuple(definition["resource"])) == (operation.name, operation.types)
-        places = (
-            definition["system"],
-            definition["type"],
-            definition["instance"],
-            definition["affectsState"],
-        )
-        assert places == (operation.system, operation.type, operation.instance, operation.affects_state)
 
 
 def test_extensions_that_payments_use_are_defined() -> None:
