@@ -238,6 +238,16 @@ async def test_a_discharge_may_wait_for_bills_and_signatures(ward: Client) -> No
     }
     assert (await ward.put_json("/Composition/n1", note)).status_code == 201
     assert "Composition/n1" in str(await call(ward, address, 422, require_signed=True, require_settled=True))
+    await ward.put_json(f"/Encounter/{made['id']}", {**made, "account": [{"reference": "Account/a1"}]})
+    other = {
+        "resourceType": "Invoice",
+        "id": "i1",
+        "status": "issued",
+        "issuer": {"identifier": {"system": "https://clinics.test/id", "value": "OTHER"}},
+        "account": {"reference": "Account/a1"},
+        "totalGross": {"value": 48, "currency": "EUR"},
+    }
+    assert (await ward.put_json("/Invoice/i1", other)).status_code == 201
     await call(ward, address, require_settled=True)
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_r4.jsonio import decode, encode
+from fhir_server.resources.billing.invoicing import with_extension
+from fhir_server.resources.billing.numbering import Series, number_extension
 from tests.conftest import Client
 
 Resource = dict[str, Any]
@@ -37,6 +39,11 @@ def invoice(id: str, gross: str, status: str = "issued", currency: str = "EUR", 
         "totalGross": euros(gross, currency),
         **more,
     }
+
+
+def numbered(made: Resource, number: int = 1) -> Resource:
+    """The invoice with the number that it gets when it is issued."""
+    return with_extension(made, number_extension(Series("Organization/house", "INV", 2026), number))
 
 
 async def send(client: Client, method: str, address: str, resource: Resource | None = None) -> Any:

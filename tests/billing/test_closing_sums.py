@@ -16,6 +16,7 @@ from fhir_server.resources.billing.invoicing import (
     credited_of,
     open_of,
     with_credited,
+    with_extension,
 )
 from fhir_server.resources.billing.ledger import Posting, difference, postings
 from fhir_server.resources.billing.money import money, of_units
@@ -28,7 +29,7 @@ from fhir_server.resources.billing.payments import (
     with_refund,
 )
 from fhir_server.resources.billing.settlement import settlements, with_settlement
-from tests.billing.cash import Resource, invoice
+from tests.billing.cash import Resource, invoice, numbered
 
 D = Decimal
 AT = "2026-01-06T10:00:00Z"
@@ -42,7 +43,7 @@ class Till:
     def __init__(self, currency: str, digits: int, grosses: list[int]) -> None:
         self.currency, self.digits = currency, digits
         self.invoices = {
-            f"i{n}": invoice(f"i{n}", str(of_units(g, digits)), currency=currency)
+            f"i{n}": numbered(invoice(f"i{n}", str(of_units(g, digits)), currency=currency), n + 1)
             for n, g in enumerate(grosses)
         }
         self.payments: dict[str, Resource] = {}
@@ -78,10 +79,10 @@ class Till:
     def credit(self, target: str, amount: Decimal) -> None:
         """What a credit note of a part of the one line writes."""
         self.invoices[target] = with_credited(self.invoices[target], [(1, amount, D(0))])
-        note = invoice(f"c{len(self.notes)}", str(-amount), currency=self.currency)
+        note = numbered(invoice(f"c{len(self.notes)}", str(-amount), currency=self.currency))
         origin = {"url": CREDITS, "valueReference": {"reference": f"Invoice/{target}"}}
         kind = {"coding": [{"system": TYPE_SYSTEM, "code": CREDIT_NOTE}]}
-        self.notes.append({**note, "type": kind, "extension": [origin]})
+        self.notes.append(with_extension({**note, "type": kind}, origin))
 
     @property
     def ledger(self) -> dict[tuple[str, str], Decimal]:

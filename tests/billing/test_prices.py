@@ -121,8 +121,6 @@ async def test_prices_in_force_stay(office: Client) -> None:
         {"propertyGroup": [{"priceComponent": [base("1.00"), base("2.00", "USD")]}]},
         {"propertyGroup": [{"priceComponent": [{"type": "base", "amount": {"value": 1}}]}]},
         {"propertyGroup": [{"priceComponent": [base("1.005")]}]},
-        {"applicability": [{"expression": "code.where("}]},
-        {"applicability": [{"expression": "x", "language": "text/cql"}]},
     ],
 )
 async def test_a_price_list_that_cannot_be_calculated_is_refused(office: Client, bad: Resource) -> None:
@@ -163,6 +161,54 @@ async def test_a_definition_that_does_not_apply_prices_nothing(office: Client) -
         office, definition("scan", base("1.00"), applicability=[{"expression": "%patient.deceased.exists()"}])
     )
     await write(office, charge("c1", "scan"))
+    answer = await call(office, "ChargeItemDefinition/scan-1/$apply", 422, chargeItem="ChargeItem/c1")
+    assert "do not hold" in told(answer)
+
+
+UNKNOWN = [
+    {"expression": "[some CQL expression]", "language": "text/CQL"},
+    {"expression": "code.where("},
+    {"expression": "code.nothingLikeThis()"},
+    {"description": "Once in a quarter"},
+]
+
+
+@pytest.mark.parametrize("condition", UNKNOWN)
+@pytest.mark.parametrize("of_group", [False, True])
+async def test_a_condition_that_cannot_be_judged_is_kept_and_prices_nothing(
+    office: Client, condition: Resource, of_group: bool
+) -> None:
+    name = condition.get("expression") or condition["description"]
+    groups = [{"priceComponent": [base("9.00")]}]
+    made = (
+        definition("scan", propertyGroup=[{**groups[0], "applicability": [condition]}])
+        if of_group
+        else definition("scan", applicability=[condition], propertyGroup=groups)
+    )
+    answer = await send(office, "PUT", "/ChargeItemDefinition/scan-1", made, prefer="return=OperationOutcome")
+    assert answer.status_code == 201
+    assert name in told(answer.json())
+    assert await read(office, "ChargeItemDefinition/scan-1") == made
+    await write(office, charge("c1", "scan"))
+    refused = await call(office, "ChargeItemDefinition/scan-1/$apply", 422, chargeItem="ChargeItem/c1")
+    assert repr(name) in told(refused)
+    refused = await call(office, "ChargeItemDefinition/scan-1/$price", 422, charge_item=charge("c1", "scan"))
+    assert repr(name) in told(refused)
+    refused = await call(office, "Account/a1/$invoice", 422)
+    assert repr(name) in told(refused)
+    done = {"status": "completed", "code": code("scan"), "subject": {"reference": "Patient/p1"}}
+    event = {"resourceType": "Procedure", "id": "x1", **done, "encounter": {"reference": "Encounter/e1"}}
+    await write(office, {**event, "performedDateTime": "2026-03-02"})
+    captured = await call(office, "Account/a1/$capture-charges")
+    (outcome,) = [e["resource"] for e in captured["entry"]]
+    assert repr(name) in told(outcome)
+    assert "Procedure/x1 of 2026-03-02 was not charged" in told(outcome)
+
+
+async def test_a_condition_is_not_needed_where_another_does_not_hold(office: Client) -> None:
+    conditions = [*UNKNOWN, {"expression": "quantity.value > 5", "language": "text/FHIRPath"}]
+    await write(office, definition("scan", base("1.00"), applicability=conditions))
+    await write(office, charge("c1", "scan", quantity={"value": 2}))
     answer = await call(office, "ChargeItemDefinition/scan-1/$apply", 422, chargeItem="ChargeItem/c1")
     assert "do not hold" in told(answer)
 

@@ -31,6 +31,7 @@ from fhir_server.resources.billing.pricing import (
 )
 from fhir_server.resources.billing.settings import DEFAULT, BillingSettings, TaxGroup
 from fhir_server.resources.billing.settlement import with_settlement
+from tests.billing.cash import numbered
 
 D = Decimal
 VAT = Component("tax", factor=D("0.20"), code={"text": "VAT"})
@@ -42,12 +43,13 @@ def charge(amount: str, *taxes: Component, currency: str = "EUR", inclusive: boo
 
 def invoice(charges: list[Charge], rules: BillingSettings = DEFAULT, status: str = "issued") -> dict:
     lines = [Line(n + 1, {}, c) for n, c in enumerate(lines_of(charges, rules))]
-    return {
+    made = {
         "resourceType": "Invoice",
         "id": "i",
         "status": status,
         **amounts(lines, charges[0].currency),
     }
+    return numbered(made)
 
 
 def test_tax_of_the_sum_and_credits_of_each_line() -> None:

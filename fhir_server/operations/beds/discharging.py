@@ -37,6 +37,7 @@ from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.stays import Place, places_of
 from fhir_server.resources.beds.surroundings import holders, local_bases
 from fhir_server.resources.beds.wards import needs_of
+from fhir_server.resources.billing.invoicing import is_elsewhere
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of
 
@@ -119,7 +120,8 @@ async def _require_settled(known: Known, stay: Resource, bases: Sequence[str]) -
         id = local_id(account, "Account", bases)
         if id is not None:
             issued = TokenIs("status", None, "issued")
-            unpaid = await known.find("Invoice", all_of([RefersTo("account", "Account", id), issued]))
+            found = await known.find("Invoice", all_of([RefersTo("account", "Account", id), issued]))
+            unpaid = [i for i in found if not is_elsewhere(i)]
             if unpaid:
                 raise BusinessRule(f"Invoice/{unpaid[0]['id']} is not paid.", "require-settled")
 

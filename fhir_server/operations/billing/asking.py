@@ -10,6 +10,7 @@ from fhir_server.context import Resource, Services
 from fhir_server.operations.given import Given
 from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
+from fhir_server.resources.billing.invoicing import require_own
 from fhir_server.resources.billing.money import ZERO, amount_of, currency_of
 from fhir_server.resources.billing.payments import (
     METHOD,
@@ -26,11 +27,11 @@ METHODS = "https://osler.health/fhir/CodeSystem/payment-method"
 
 
 async def require_invoice(known: Known, id: str | None) -> Resource:
-    """The Invoice. Raises NotFound."""
+    """The Invoice of this house. Raises NotFound, BusinessRule."""
     found = None if id is None else await known.current("Invoice", id)
     if found is None:
         raise NotFound(f"There is no Invoice/{id}.")
-    return found
+    return require_own(found)
 
 
 async def require_account(known: Known, id: str | None) -> Resource:

@@ -32,6 +32,7 @@ from fhir_server.resources.billing.invoicing import (
     credited_lines,
     lines_in,
     require_currency,
+    require_own,
     with_extension,
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, number_of
@@ -76,7 +77,7 @@ async def credit(call: OperationCall, services: Services) -> FhirResponse:
         raise InvalidRequest(f"The parameter charges is one of {', '.join(RELEASES)}.", "charges")
 
     async def plan(known: Known) -> Sequence[Write]:
-        invoice = await require(known, "Invoice", call.id)
+        invoice = require_own(await require(known, "Invoice", call.id))
         require_status(invoice, ISSUED, BALANCED)
         lines = credit_lines(invoice, _asked(asked, invoice), await _quantities(invoice, known, services))
         note: Resource = {

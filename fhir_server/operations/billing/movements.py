@@ -21,6 +21,7 @@ from fhir_server.resources.billing.invoicing import (
     extension,
     gross_in,
     is_credit_note,
+    is_elsewhere,
     open_of,
     require_currency,
 )
@@ -65,7 +66,7 @@ async def statement_of(account: str, period: Interval, known: Known, services: S
     where = all_of(
         [RefersTo("account", "Account", account), any_of(TokenIs("status", None, s) for s in FINAL)]
     )
-    invoices = await known.find("Invoice", where, MOST)
+    invoices = [i for i in await known.find("Invoice", where, MOST) if not is_elsewhere(i)]
     payments = await _payments(account, invoices, known)
     if not invoices and not payments:
         return None

@@ -33,6 +33,7 @@ from fhir_server.resources.billing.invoicing import (
     lines_in,
     open_of,
     require_currency,
+    require_own,
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, money, sum_of
 from fhir_server.resources.billing.pricing import BASE, INFORMATIONAL, TAX, component_of, group_of
@@ -48,7 +49,7 @@ async def render(call: OperationCall, services: Services) -> FhirResponse:
     """The invoice as PDF: raw when `Accept: application/pdf` asks for it, else as a Binary."""
     given(call, RENDER)
     known = Plan(services, ())
-    invoice = await require(known, "Invoice", call.id)
+    invoice = require_own(await require(known, "Invoice", call.id))
     paper = await paper_of(invoice, known, services)
     content = await asyncio.to_thread(invoice_pdf, paper, services.settings.print_font)
     if wants_pdf(call):

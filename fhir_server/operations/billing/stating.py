@@ -23,6 +23,7 @@ from fhir_server.resources.billing.invoicing import (
     ISSUED,
     extension,
     is_credit_note,
+    is_elsewhere,
     open_of,
     require_currency,
 )
@@ -165,7 +166,7 @@ async def _open_at(services: Services, at: int, now: int) -> AsyncIterator[Resou
 
 
 def _wanted(asked: Given, invoice: Resource) -> bool:
-    if is_credit_note(invoice):
+    if is_credit_note(invoice) or is_elsewhere(invoice):
         return False
     issuer = asked.one("issuer")
     return issuer is None or issuer_of(invoice) == issuer_of({"issuer": issuer})

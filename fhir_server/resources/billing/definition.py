@@ -6,15 +6,14 @@ in force, and its prices are the same whenever they are looked at: another price
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fhir_r4.errors import BusinessRule
+from fhir_r4.errors import BusinessRule, Issue
 from fhir_r4.fhirpath.evaluate import evaluate
 from fhir_r4.fhirpath.located import truth
 from fhir_r4.fhirpath.navigation import root
-from fhir_r4.fhirpath.parser import parse
 from fhir_r4.fhirpath.syntax import FhirPathError
 from fhir_r4.temporal import period_interval
 from fhir_server.context import Resource, Services
@@ -68,14 +67,29 @@ def in_force(definitions: Sequence[Resource], at: int, zone: str) -> Resource | 
 
 
 def applies(conditions: Sequence[Resource], charge: Resource, around: Surroundings) -> bool:
-    """Whether all conditions hold. Raises BusinessRule for one that cannot be judged."""
-    return all(_holds(condition, charge, around) for condition in conditions)
+    """Whether all conditions hold: not when one does not. Raises BusinessRule when that hangs on one that cannot be judged here."""
+    unknown: BusinessRule | None = None
+    for condition in conditions:
+        try:
+            if not _holds(condition, charge, around):
+                return False
+        except BusinessRule as problem:
+            unknown = unknown or problem
+    if unknown is not None:
+        raise unknown
+    return True
 
 
 def _holds(condition: Resource, charge: Resource, around: Surroundings) -> bool:
-    expression = condition.get("expression")
+    expression, language = condition.get("expression"), str(condition.get("language", LANGUAGE))
     if expression is None:
-        raise BusinessRule("A condition without an expression cannot be judged.", "applicability")
+        told = condition.get("description", "without an expression")
+        raise BusinessRule(f"The condition {told!r} has no expression and cannot be judged.", "applicability")
+    if language.lower() != LANGUAGE:
+        raise BusinessRule(
+            f"The condition {expression!r} cannot be judged: it is written in {language}; conditions are judged in {LANGUAGE}.",
+            "applicability",
+        )
     variables = {name: [root(resource)] for name, resource in around.resources.items()}
     by_address = {f"{r['resourceType']}/{r.get('id')}": r for r in around.resources.values()}
     for name in NAMES:
@@ -127,7 +141,7 @@ async def judge_definition(change: Change, known: Known, services: Services) -> 
     before, after = change.before, change.after
     if after is None:
         return NOTHING
-    _check(after)
+    warnings = _check(after)
     if before is not None and before.get("status") in IN_FORCE:
         if after.get("status") not in IN_FORCE:
             raise BusinessRule(
@@ -141,12 +155,13 @@ async def judge_definition(change: Change, known: Known, services: Services) -> 
         )
         require_frozen(one, other, INSTEAD)
     if after.get("status") != "active":
-        return NOTHING
+        return Consequence(warnings=warnings)
     interval = interval_of(after, services.settings.default_timezone)
-    return Consequence((Claim(f"price:{after['url']}", interval=interval),))
+    return Consequence((Claim(f"price:{after['url']}", interval=interval),), warnings=warnings)
 
 
-def _check(definition: Resource) -> None:
+def _check(definition: Resource) -> tuple[Issue, ...]:
+    """Raise BusinessRule for prices that cannot be; told are conditions that cannot be judged here, whatever the charge is."""
     groups = [*enumerate(definition.get("propertyGroup", ()))]
     conditions = [*definition.get("applicability", ())]
     for index, group in groups:
@@ -158,20 +173,16 @@ def _check(definition: Resource) -> None:
         if sum(c.type == BASE for c in components) > 1:
             raise BusinessRule("Under the same conditions there is one base price.", place)
     currency_among([c for _, g in groups for c in g.get("priceComponent", ())], "ChargeItemDefinition")
-    for condition in conditions:
-        language, expression = condition.get("language", LANGUAGE), condition.get("expression")
-        if expression is None:
-            continue
-        if language != LANGUAGE:
-            raise BusinessRule(
-                f"Conditions are written in {LANGUAGE}; found {language}.", "applicability.language"
-            )
-        try:
-            parse(str(expression))
-        except FhirPathError as error:
-            raise BusinessRule(
-                f"The condition {expression!r} is no FHIRPath: {error}", "applicability"
-            ) from error
+    return tuple(told for condition in conditions for told in _cannot_be_judged(condition))
+
+
+def _cannot_be_judged(condition: Resource) -> Iterator[Issue]:
+    """A warning about a condition that cannot be judged over any charge."""
+    try:
+        _holds(condition, {"resourceType": "ChargeItem"}, Surroundings({}, 0))
+    except BusinessRule as problem:
+        told = f"{problem} Charges that hang on it are not priced here."
+        yield Issue("warning", "not-supported", told, ("ChargeItemDefinition.applicability",))
 
 
 DEFINITION = Manners(judge_definition)

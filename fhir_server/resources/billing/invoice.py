@@ -17,6 +17,7 @@ from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import BILLED_BY
 from fhir_server.resources.billing.crediting import credits_in
+from fhir_server.resources.billing.elsewhere import kept_as_record, written_elsewhere
 from fhir_server.resources.billing.invoicing import (
     CREDITED,
     CREDITS,
@@ -35,9 +36,11 @@ from fhir_server.resources.billing.invoicing import (
     fully_credited,
     gross_in,
     is_credit_note,
+    is_elsewhere,
     lines_in,
     open_of,
     require_currency,
+    require_own,
     with_credited,
     with_extension,
     with_state,
@@ -97,6 +100,8 @@ class Judgement:
         if after is None:
             return await self._deleted(before)
         if not self.change.derived:
+            if await written_elsewhere(before, after, self.known, self.bases, self.zone):
+                return Consequence(warnings=(kept_as_record(after),))
             check_invoice(before, after)
             if before is not None and before.get("status") in FINAL:
                 after = self._as_it_was(before, after)
@@ -119,7 +124,7 @@ class Judgement:
         )
 
     async def _deleted(self, before: Resource | None) -> Consequence:
-        if before is not None and before.get("status") in FINAL:
+        if before is not None and before.get("status") in FINAL and not is_elsewhere(before):
             raise BusinessRule(
                 f"{self.own} is {before.get('status')} and cannot be deleted. {INSTEAD}", "Invoice.status"
             )
@@ -244,7 +249,7 @@ class Judgement:
                 f"Invoice/{id} is {original.get('status')}; only an invoice that was issued is credited.",
                 "Invoice.extension",
             )
-        return original
+        return require_own(original)
 
     # Charges
 

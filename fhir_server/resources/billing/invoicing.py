@@ -194,6 +194,25 @@ def is_credit_note(invoice: Resource) -> bool:
     return any(c.get("system") == TYPE_SYSTEM and c.get("code") == CREDIT_NOTE for c in codings)
 
 
+def is_elsewhere(invoice: Mapping[str, Any]) -> bool:
+    """Whether it is the record of an invoice that another house has issued: what this house has issued has a number."""
+    if invoice.get("status") not in FINAL:
+        return False
+    numbers = (e for e in invoice.get("extension", ()) if e.get("url") == NUMBER)
+    return not any(p.get("url") == "number" for e in numbers for p in e.get("extension", ()))
+
+
+def require_own(invoice: Resource) -> Resource:
+    """The Invoice. Raises BusinessRule for a record of another house."""
+    if is_elsewhere(invoice):
+        raise BusinessRule(
+            f"Invoice/{invoice['id']} is the record of an invoice that another house has issued: it is neither paid, credited nor"
+            " printed here.",
+            "Invoice",
+        )
+    return invoice
+
+
 def credited_lines(invoice: Resource) -> Mapping[int, tuple[Decimal, Decimal]]:
     """What has been credited of each line: amount (gross) and quantity."""
     found: dict[int, tuple[Decimal, Decimal]] = {}
@@ -218,8 +237,8 @@ def settled_of(invoice: Resource) -> Decimal:
 
 
 def open_of(invoice: Resource) -> Decimal:
-    """What is still to be paid of an Invoice that is issued; nothing of any other, nor of a credit note."""
-    if invoice.get("status") not in (ISSUED, BALANCED) or is_credit_note(invoice):
+    """What is still to be paid of an Invoice that is issued here; nothing of any other, nor of a credit note."""
+    if invoice.get("status") not in (ISSUED, BALANCED) or is_credit_note(invoice) or is_elsewhere(invoice):
         return ZERO
     return sum_of((gross_in(invoice), -credited_of(invoice), -settled_of(invoice)))
 

@@ -22,6 +22,7 @@ from fhir_server.resources.billing.invoicing import (
     extension,
     gross_in,
     is_credit_note,
+    is_elsewhere,
     require_currency,
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, money, sum_of
@@ -60,7 +61,7 @@ def postings(resource: Mapping[str, Any] | None, bases: Sequence[str] = ()) -> t
 
 
 def _of_invoice(invoice: Resource, bases: Sequence[str]) -> tuple[Posting, ...]:
-    if invoice.get("status") not in FINAL:
+    if invoice.get("status") not in FINAL or is_elsewhere(invoice):
         return ()
     currency, gross = require_currency(invoice), gross_in(invoice)
     credited = _credits(invoice, bases)

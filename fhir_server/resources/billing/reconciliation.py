@@ -23,6 +23,7 @@ from fhir_server.resources.billing.invoicing import (
     is_credit_note,
     open_of,
     require_currency,
+    require_own,
 )
 from fhir_server.resources.billing.ledger import ledger_entry
 from fhir_server.resources.billing.money import ZERO, sum_of
@@ -167,7 +168,7 @@ class Judgement:
 
 
 def _require_payable(invoice: Resource, currency: str, more: Decimal) -> None:
-    id, place = invoice["id"], f"{TYPE}.detail"
+    id, place = require_own(invoice)["id"], f"{TYPE}.detail"
     if invoice.get("status") not in (ISSUED, BALANCED) or is_credit_note(invoice):
         what = "a credit note" if is_credit_note(invoice) else str(invoice.get("status"))
         raise BusinessRule(f"Invoice/{id} is {what}: only an invoice that is issued is paid.", place)

@@ -22,6 +22,7 @@ from fhir_server.resources.billing.invoicing import (
     is_credit_note,
     open_of,
     require_currency,
+    require_own,
 )
 from fhir_server.resources.billing.money import sum_of
 from fhir_server.resources.billing.settlement import settled_by, with_settlement
@@ -62,7 +63,7 @@ async def share_moved(
 
 
 def _require_open(origin: Resource, invoice: Resource, more: Any) -> None:
-    id = origin["id"]
+    id = require_own(origin)["id"]
     if id == invoice["id"] or origin.get("status") not in (ISSUED, BALANCED) or is_credit_note(origin):
         raise BusinessRule(
             f"Invoice/{id} is {origin.get('status')}: only of an invoice that is issued a share is taken over.",
