@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import beds, create, day, ingest, mongo, read, scheduling, search, startup, validation
+from benchmarks import beds, create, day, ingest, mongo, month, read, scheduling, search, startup, validation
 from benchmarks.figures import Figure, markdown, text
 from benchmarks.hl7 import taking
 from benchmarks.machine import describe
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Figure]]] = {
     "hl7": taking.run,
     "mongo": mongo.run,
     "day": day.run,
+    "month": month.run,
 }
 
 
