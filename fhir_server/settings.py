@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("osler@localhost", description="The sender of mails.")
     webhook: str = Field("", description="Address that messages to patients are posted to as JSON.")
+    webhook_secret: str = Field(
+        "", repr=False, description="Secret with which those posts are signed; unsigned without it."
+    )
     hl7: int | None = Field(
         None,
         ge=0,

@@ -27,8 +27,7 @@ from fhir_server.resources.scheduling.offers import (
     withdrawn,
 )
 from fhir_server.resources.scheduling.reminding import reminder_id, reminder_of
-from fhir_server.resources.scheduling.taking import taken_by
-from fhir_server.resources.scheduling.zones import format_local
+from fhir_server.resources.scheduling.taking import taken_by, zone_of
 from fhir_server.search.tree import TokenIs
 from fhir_server.store.protocol import Stale
 from fhir_server.store.records import Stored
@@ -77,7 +76,7 @@ class AppointmentReactions:
         return await offers_of(before, plan, self._services, made)
 
     async def _zone(self, appointment: Resource | None, plan: Plan) -> str:
-        return await zone_of(appointment, plan, self._services)
+        return await zone_of(appointment, plan, self._services.settings.default_timezone)
 
     async def tidy(self) -> int:
         """End the holds that have expired: an offer goes back to the waiting list; how many."""
@@ -105,15 +104,6 @@ class AppointmentReactions:
         return done
 
 
-async def zone_of(appointment: Resource | None, plan: Plan, services: Services) -> str:
-    """The zone of the place of an Appointment."""
-    default = services.settings.default_timezone
-    if appointment is None or period_of(appointment) is None:
-        return default
-    taken = await taken_by(appointment, plan, default)
-    return next((rules.zone for rules in taken.actors.values() if rules is not None), default)
-
-
 async def offers_of(
     released: Resource, plan: Plan, services: Services, made: dict[tuple[str, str], Resource]
 ) -> list[Resource]:
@@ -123,7 +113,7 @@ async def offers_of(
         return []
     taken = await taken_by(released, plan, services.settings.default_timezone)
     released = with_actors(released, taken.actors)
-    zone = await zone_of(released, plan, services)
+    zone = await zone_of(released, plan, services.settings.default_timezone)
     try:
         waiting = await plan.find("Appointment", TokenIs("status", None, "waitlist"), MOST_WAITING)
     except BusinessRule:
@@ -141,8 +131,8 @@ async def offers_of(
         "offer",
         id,
         plan.now,
-        start=format_local(period[0], zone),
-        until=format_local(until, zone),
+        zone=zone,
+        until=until,
     )
     return [offer] if notice is None else [offer, notice]
 

@@ -7,11 +7,17 @@ the same, so that the other side can tell. An invariant to keep: no text of a me
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
+import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.utils import format_datetime
+from http.client import HTTPException
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +28,7 @@ from fhir_server.settings import Settings
 log = structlog.get_logger("osler.messages")
 
 SECONDS = 20
+SIGNATURE = "webhook-signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +67,13 @@ class LogChannel:
 
 
 class WebhookChannel:
-    """POSTs a message as JSON to one address."""
+    """POSTs a message as JSON to one address, signed where there is a secret."""
 
     medium = "ELECTRONIC"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, secret: str = "") -> None:
         self._url = url
+        self._secret = secret.encode()
 
     def address_of(self, recipient: Mapping[str, Any]) -> str | None:
         return self._url
@@ -77,17 +85,25 @@ class WebhookChannel:
             "subject": message.subject,
             "text": message.text,
         }
-        request = urllib.request.Request(
-            self._url,
-            json.dumps(body).encode(),
-            {"content-type": "application/json", "idempotency-key": message.id},
-        )
-        await asyncio.to_thread(_post, request)
+        sent = json.dumps(body).encode()
+        headers = {"content-type": "application/json", "idempotency-key": message.id}
+        if self._secret:
+            at = str(int(time.time()))
+            headers[SIGNATURE] = f"t={at},v1={signed(self._secret, at, sent)}"
+        await asyncio.to_thread(_post, urllib.request.Request(self._url, sent, headers))
+
+
+def signed(secret: bytes, at: str, body: bytes) -> str:
+    """The signature of a body at a time (seconds since 1970 UTC, as text)."""
+    return hmac.new(secret, at.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def _post(request: urllib.request.Request) -> None:
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-        answer.read(1024)
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            answer.read(1024)
+    except HTTPException as error:
+        raise OSError(f"The webhook has answered what is no HTTP: {error!r}") from error
 
 
 class MailChannel:
@@ -106,12 +122,9 @@ class MailChannel:
     async def send(self, message: Message) -> None:
         import aiosmtplib
 
-        mail = EmailMessage()
-        mail["From"], mail["To"], mail["Subject"] = self._sender, message.address, message.subject
-        mail["Message-ID"] = f"<{message.id}@{self._sender.rpartition('@')[2]}>"
-        mail.set_content(message.text)
         server = self._server
         try:
+            mail = self._mail(message)
             await aiosmtplib.send(
                 mail,
                 hostname=server.hostname,
@@ -121,8 +134,20 @@ class MailChannel:
                 use_tls=server.scheme == "smtps",
                 timeout=SECONDS,
             )
-        except aiosmtplib.SMTPException as error:
+        except (aiosmtplib.SMTPException, ValueError) as error:
+            # an address that is none is the mail of one patient, and keeps nobody else's
             raise OSError(str(error)) from error
+
+    def _mail(self, message: Message) -> EmailMessage:
+        """The mail (RFC 5322). Raises ValueError for an address that cannot be written."""
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = self._sender, message.address, message.subject
+        mail["Date"] = format_datetime(datetime.now(UTC))
+        mail["Message-ID"] = f"<{message.id}@{self._sender.rpartition('@')[2]}>"
+        # nobody's absence is to answer it (RFC 3834)
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(message.text)
+        return mail
 
 
 def channels_of(settings: Settings) -> tuple[Channel, ...]:
@@ -131,5 +156,5 @@ def channels_of(settings: Settings) -> tuple[Channel, ...]:
     if settings.smtp:
         found.append(MailChannel(settings.smtp, settings.mail_from))
     if settings.webhook:
-        found.append(WebhookChannel(settings.webhook))
+        found.append(WebhookChannel(settings.webhook, settings.webhook_secret))
     return (*found, LogChannel())

@@ -65,7 +65,7 @@ class Outbox:
         if leased is None:
             return 0
         try:
-            made = [await self._deliver(leased, r) for r in leased.get("recipient", ())]
+            made = [await self._deliver(leased, n, r) for n, r in enumerate(leased.get("recipient", ()), 1)]
         except OSError as error:
             await self._failed(leased, error)
             return 0
@@ -90,8 +90,8 @@ class Outbox:
             return None
         return leased
 
-    async def _deliver(self, request: Resource, recipient: Resource) -> Resource:
-        """Send to one recipient; the Communication that tells. Raises OSError."""
+    async def _deliver(self, request: Resource, number: int, recipient: Resource) -> Resource:
+        """Send to one recipient, the first being 1; the Communication that tells. Raises OSError."""
         reference = local_reference(recipient)
         who: Resource = {}
         if reference is not None:
@@ -101,7 +101,9 @@ class Outbox:
         id = self._services.new_id()
         text = "\n".join(p["contentString"] for p in request.get("payload", ()) if "contentString" in p)
         occasion = request["category"][0]["coding"][0]["code"]
-        stable = f"{request['id']}.{request['occurrenceDateTime']}"
+        # of letters, digits, dots and hyphens alone: it is part of a Message-ID
+        due = "".join(filter(str.isdigit, request["occurrenceDateTime"]))
+        stable = f"{request['id']}.{due}.{number}"
         message = Message(
             stable, str(recipient.get("reference")), address, SUBJECTS.get(occasion, "Message"), text
         )

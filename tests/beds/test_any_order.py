@@ -1,20 +1,28 @@
-"""Whatever wards do, in whatever order and at the same time: nothing is lost, doubled or left behind."""
+"""Whatever wards do, in whatever order and at the same time: nothing is lost, doubled or left behind.
+
+Many orders are tried in memory, a few on each store that outlives the server; `osler check` finds nothing in it afterwards.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_server.interactions.consistency import inconsistencies
 from fhir_server.operations.beds.following import board_of, made_anew
 from fhir_server.settings import Settings
+from tests import mongod
 from tests.beds.ward import at, bed, concept, parameters, patient, place, rules, stay
 from tests.conftest import Client, start, stop
 from tests.rest.resources import bundle, put
+from tests.scenarios.servers import osler
 
 BEDS = ("b1", "b2", "b3")
 PATIENTS = ("p1", "p2", "p3")
@@ -151,18 +159,41 @@ class House:
             assert found["total"] == (1 if waiting in ("H", "K") else 0), (one, waiting)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(acts, min_size=1, max_size=3), min_size=2, max_size=10))
-def test_whatever_wards_do_the_beds_stay_in_order(steps: list[list[tuple[str, str, str]]]) -> None:
-    async def live() -> None:
-        client = await start(Settings(store="memory:", log_level="error"))
-        try:
-            house = House(client)
-            await house.build()
-            for at_once in steps:
-                await asyncio.gather(*(house.act(*act) for act in at_once))
-                await house.require_consistent()
-        finally:
-            await stop(client)
+steps_of_wards = st.lists(st.lists(acts, min_size=1, max_size=3), min_size=2, max_size=10)
 
-    asyncio.run(live())
+
+async def live(store: str, steps: list[list[tuple[str, str, str]]]) -> None:
+    client = await start(Settings(store=store, log_level="error"))
+    try:
+        house = House(client)
+        await house.build()
+        for at_once in steps:
+            await asyncio.gather(*(house.act(*act) for act in at_once))
+            await house.require_consistent()
+    finally:
+        await stop(client)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps_of_wards)
+def test_whatever_wards_do_the_beds_stay_in_order(steps: list[list[tuple[str, str, str]]]) -> None:
+    asyncio.run(live("memory:", steps))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mongo"])
+def test_the_same_holds_on_every_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    mongo = request.getfixturevalue("mongodb") if kind == "mongo" else None
+
+    @settings(max_examples=4, deadline=None)
+    @given(steps_of_wards)
+    def try_out(steps: list[list[tuple[str, str, str]]]) -> None:
+        name = f"osler-test-{uuid.uuid4().hex[:12]}"
+        address = f"sqlite:///{tmp_path}/{name}.db" if mongo is None else mongod.with_database(mongo, name)
+        asyncio.run(live(address, steps))
+        checked = osler("check", "--quiet", "--store", address)
+        assert checked.code == 0, checked.output
+        if mongo is not None:
+            with mongod.client(mongo) as client:
+                client.drop_database(name)
+
+    try_out()

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC
+from email import message_from_bytes
+from email.policy import default
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fhir_r4.temporal import format_instant
+from fhir_r4.temporal import format_instant, parse_interval
+from fhir_server.resources.scheduling.reminding import due_at
 from fhir_server.settings import Settings
-from fhir_server.subscriptions.channels import MailChannel, Message
+from fhir_server.subscriptions.channels import MailChannel, Message, WebhookChannel
 from fhir_server.subscriptions.worker import Worker
 from tests.scheduling.desk import (
     MINUTE,
@@ -78,7 +85,10 @@ async def test_time_that_becomes_free_is_offered_to_one_who_waits(desk: Desk) ->
     assert await desk.slot_status() == "busy-tentative"
     assert (await desk.post_json("Appointment", appointment(slots=("s1",)))).status_code == 409
     found = await desk.read("Communication?recipient=Patient/second")
-    assert "2026-03-03T09:00:00+00:00" in found["entry"][0]["resource"]["payload"][0]["contentString"]
+    assert (
+        "Tuesday, 3 March 2026, 09:00 (UTC+00:00)"
+        in found["entry"][0]["resource"]["payload"][0]["contentString"]
+    )
 
 
 async def test_an_offer_goes_by_priority_then_by_age(desk: Desk) -> None:
@@ -173,7 +183,7 @@ async def test_a_reminder_is_due_by_the_clock_of_the_place(reminding: Desk) -> N
     reminding.clock.now += 1000
     await step(reminding)
     (message,) = await sent(reminding)
-    assert "2026-03-03T10:00:00+01:00" in message["payload"][0]["contentString"]
+    assert "Tuesday, 3 March 2026, 10:00 (UTC+01:00)" in message["payload"][0]["contentString"]
     assert message["basedOn"] == [ref(f"CommunicationRequest/{entry['resource']['id']}")]
     await step(reminding)
     assert len(await sent(reminding)) == 1
@@ -195,6 +205,61 @@ async def test_a_reminder_follows_a_change_of_time_and_ends_with_the_appointment
     assert await sent(reminding) == []
 
 
+@pytest.mark.parametrize(
+    ("start", "time", "due"),
+    [
+        ("2026-03-30T07:00:00Z", "18:00", "2026-03-29T16:00:00Z"),
+        ("2026-03-29T07:00:00Z", "18:00", "2026-03-28T17:00:00Z"),
+        ("2026-10-26T08:00:00Z", "18:00", "2026-10-25T17:00:00Z"),
+        # the clocks skip the time, and show it twice
+        ("2026-03-30T07:00:00Z", "02:30", "2026-03-29T01:00:00Z"),
+        ("2026-10-26T08:00:00Z", "02:30", "2026-10-25T00:30:00Z"),
+        # half past midnight in Berlin is the evening of the day before in UTC
+        ("2026-03-29T22:30:00Z", "18:00", "2026-03-29T16:00:00Z"),
+    ],
+)
+def test_a_reminder_is_due_at_the_same_wall_time_over_changes_of_the_clock(
+    start: str, time: str, due: str
+) -> None:
+    assert due_at(parse_interval(start)[0], time, "Europe/Berlin") == parse_interval(due)[0]
+
+
+async def test_patients_are_told_times_by_the_clock_of_the_place(reminding: Desk) -> None:
+    await reminding.put_ok(appointment(DOCTOR, id="a1"), waiting("w1", "p2"))
+    given = {"reason": {"text": "ill"}, "notify": True}
+    assert (await reminding.operate("Appointment/a1/$cancel", **given)).status_code == 200
+    await step(reminding)
+    texts = {
+        m["category"][0]["coding"][0]["code"]: m["payload"][0]["contentString"] for m in await sent(reminding)
+    }
+    assert texts == {
+        "cancelled": "Your appointment at Tuesday, 3 March 2026, 10:00 (UTC+01:00) has been cancelled.",
+        "offer": "A time has become free for you: Tuesday, 3 March 2026, 10:00 (UTC+01:00)."
+        " It is kept for you until Monday, 2 March 2026, 13:00 (UTC+01:00).",
+    }
+
+
+async def test_an_offer_has_a_task_as_long_as_it_stands(desk: Desk) -> None:
+    async def tasks() -> list[tuple[str, str]]:
+        found = (await desk.read("Task?code=waitlist-offer&_sort=authored-on")).get("entry", ())
+        return [(e["resource"]["focus"]["reference"], e["resource"]["status"]) for e in found]
+
+    await desk.put_ok(
+        appointment(slots=("s1",), id="a1"), waiting("w1", "p2", priority=1), waiting("w2", "p3")
+    )
+    await desk.operate("Appointment/a1/$cancel", reason={"text": "weather"})
+    await step(desk)
+    assert await tasks() == [("Appointment/w1", "requested")]
+    task = (await desk.read("Task?code=waitlist-offer"))["entry"][0]["resource"]
+    assert task["for"] == ref("Patient/p2")
+    assert task["restriction"] == {"period": {"end": "2026-03-02T12:00:00.000Z"}}
+    desk.clock.now += 4 * HOUR
+    await step(desk)
+    assert await tasks() == [("Appointment/w1", "cancelled"), ("Appointment/w2", "requested")]
+    assert (await desk.operate("Appointment/w2/$confirm")).status_code == 200
+    assert await tasks() == [("Appointment/w1", "cancelled"), ("Appointment/w2", "completed")]
+
+
 async def test_several_workers_send_a_reminder_once(reminding: Desk) -> None:
     await reminding.put_ok(appointment(DOCTOR, id="a1"))
     await asyncio.gather(*(step(reminding) for _ in range(4)))
@@ -203,12 +268,20 @@ async def test_several_workers_send_a_reminder_once(reminding: Desk) -> None:
     assert len(await sent(reminding)) == 1
 
 
+async def test_a_reminder_is_written_when_it_is_not_when_it_is_due(reminding: Desk) -> None:
+    await reminding.put_ok(appointment(DOCTOR, id="a1"))
+    await step(reminding)
+    (entry,) = (await reminding.read("CommunicationRequest"))["entry"]
+    assert entry["resource"]["authoredOn"] == "2026-03-02T08:00:00.000Z"
+
+
 class Received(BaseHTTPRequestHandler):
     answer = 204
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.got.append((self.headers["idempotency-key"], json.loads(body)))
+        self.server.signed.append((self.headers["webhook-signature"], body))
         self.send_response(self.server.answer)
         self.end_headers()
 
@@ -219,7 +292,7 @@ class Received(BaseHTTPRequestHandler):
 @pytest.fixture
 def webhook() -> Iterator[HTTPServer]:
     server = HTTPServer(("127.0.0.1", 0), Received)
-    server.got, server.answer = [], 204
+    server.got, server.signed, server.answer = [], [], 204
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -260,8 +333,21 @@ async def test_a_webhook_that_fails_is_tried_again_with_the_same_id_and_then_lef
         assert len(await sent(desk)) == 1
 
 
-async def test_mail_goes_out_by_smtp() -> None:
-    taken: list[str] = []
+async def test_what_is_posted_to_a_webhook_is_signed(webhook: HTTPServer) -> None:
+    url = f"http://127.0.0.1:{webhook.server_address[1]}/"
+    message = Message("m", "Patient/p1", url, "s", "t")
+    await WebhookChannel(url, "secret").send(message)
+    await WebhookChannel(url).send(message)
+    (signature, body), (unsigned, _) = webhook.signed
+    at, given = signature.removeprefix("t=").split(",v1=")
+    assert given == hmac.new(b"secret", f"{at}.".encode() + body, "sha256").hexdigest()
+    assert unsigned is None
+
+
+@asynccontextmanager
+async def mail_server() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The address of a server that takes every mail, and what it has taken."""
+    taken: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 test\r\n")
@@ -269,7 +355,7 @@ async def test_mail_goes_out_by_smtp() -> None:
             verb = line[:4].upper()
             if verb == b"DATA":
                 writer.write(b"354 go on\r\n")
-                taken.append((await reader.readuntil(b"\r\n.\r\n")).decode())
+                taken.append(await reader.readuntil(b"\r\n.\r\n"))
             writer.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
             await writer.drain()
             if verb == b"QUIT":
@@ -277,22 +363,60 @@ async def test_mail_goes_out_by_smtp() -> None:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    channel = MailChannel(f"smtp://127.0.0.1:{port}", "clinic@osler.test")
+    try:
+        yield f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", taken
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def test_somebody_is_reached_at_the_address_they_have_now() -> None:
+    channel = MailChannel("smtp://127.0.0.1:25", "clinic@osler.test")
     patient = {
         "telecom": [
             {"system": "email", "value": "old@x.test", "use": "old"},
             {"system": "email", "value": "p@x.test"},
         ]
     }
-    address = channel.address_of(patient)
-    assert address == "p@x.test"
+    assert channel.address_of(patient) == "p@x.test"
     assert channel.address_of({}) is None
-    await channel.send(Message("reminder-1", "Patient/p1", address, "Your appointment", "at nine"))
-    server.close()
-    await server.wait_closed()
-    assert "Message-ID: <reminder-1@osler.test>" in taken[0]
-    assert "at nine" in taken[0]
+
+
+async def test_mail_goes_out_by_smtp_and_an_address_that_is_none_stops_nobody_elses(tmp_path: Path) -> None:
+    clock = Clock(NOW)
+    stated = {"reminder_time": "18:00", "mail_from": "clinic@osler.test"}
+
+    def somebody(id: str, address: str) -> dict[str, Any]:
+        return {"resourceType": "Patient", "id": id, "telecom": [{"system": "email", "value": address}]}
+
+    async with (
+        mail_server() as (address, taken),
+        desk_at(store_of("memory", tmp_path, clock), clock, smtp=address, **stated) as desk,
+    ):
+        second = appointment("Practitioner/d2", id="a2")
+        second["participant"][0]["actor"] = ref("Patient/p2")
+        await desk.put_ok(
+            somebody("p1", "none\nBcc: all@x.test"),
+            somebody("p2", "p2@x.test"),
+            appointment(DOCTOR, id="a1"),
+            second,
+        )
+        await step(desk)
+        clock.now = NOW + 10 * HOUR
+        await step(desk)
+        (mail,) = [message_from_bytes(one, policy=default) for one in taken]
+        assert (mail["to"], mail["from"]) == ("p2@x.test", "clinic@osler.test")
+        assert re.fullmatch(r"<reminder-[0-9a-f]{40}\.20260302180000000\.1@osler\.test>", mail["message-id"])
+        assert [mail[name].defects for name in ("message-id", "date", "to")] == [()] * 3
+        assert (mail["auto-submitted"], mail["date"].datetime.tzinfo) == ("auto-generated", UTC)
+        assert "09:00 (UTC+00:00)" in mail.get_content()
+        (told,) = await sent(desk)
+        assert told["recipient"] == [ref("Patient/p2")]
+        for _ in range(4):
+            clock.now += 2 * MINUTE
+            await step(desk)
+        (kept,) = (await desk.read("CommunicationRequest?status=on-hold"))["entry"]
+        assert kept["resource"]["recipient"] == [ref("Patient/p1")]
 
 
 async def test_a_mail_server_that_is_not_there_is_an_oserror() -> None:

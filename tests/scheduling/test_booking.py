@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fhir_r4.temporal import format_instant
+from tests.rest.resources import bundle, post
 from tests.scheduling.desk import MINUTE, NOW, OURS, Desk, appointment, at, hold, ref, rules, schedule, slot
 
 DOCTOR = "Practitioner/d1"
@@ -212,6 +213,30 @@ async def test_notice_and_horizon_are_asked_of_bookings(desk: Desk) -> None:
         "end": "2026-03-01T09:30:00Z",
     }
     assert (await desk.operate("Appointment/$book", appointment_resource=past)).status_code == 422
+
+
+async def test_notice_and_horizon_hold_on_every_way_to_a_write(desk: Desk) -> None:
+    await desk.put_ok(appointment(DOCTOR, id="early", start=300, end=330))
+    # 25 hours from now is nearer than two days, and further than one
+    for stated in {"minimum_notice": "2 d"}, {"furthest_ahead": "1 d"}:
+        await desk.put_ok(schedule("d1", DOCTOR, extension=rules(**stated)))
+        for status in ("pending", "booked"):
+            made = appointment(DOCTOR, status=status)
+            assert (await desk.post_json("Appointment", made)).status_code == 422
+            assert (await desk.post_json("", bundle("transaction", post(made)))).status_code == 422
+            assert (await desk.put_json("Appointment/new", {**made, "id": "new"})).status_code == 422
+        waiting = appointment(DOCTOR, id="waits", status="proposed")
+        await desk.put_ok(waiting)
+        assert (await desk.set_status("waits", "booked")).status_code == 422
+        # what is booked keeps its time, and takes no other
+        assert (await desk.set_status("early", "booked", comment="as it was")).status_code == 200
+        moved = {"start": at(60), "end": at(90)}
+        assert (await desk.set_status("early", "booked", **moved)).status_code == 422
+        await desk.put_ok(appointment(DOCTOR, id="ill", start=-1600, end=-1570, status="arrived"))
+        reason = [{"url": OURS + "override-reason", "valueCodeableConcept": {"text": "urgent"}}]
+        excepted = appointment(DOCTOR, id="excepted", extension=reason)
+        await desk.put_ok(excepted, {**excepted, "status": "cancelled"})
+        assert (await desk.delete("Appointment/excepted")).status_code == 204
 
 
 async def test_a_comment_is_kept(desk: Desk) -> None:

@@ -1,25 +1,36 @@
 """Many people at the desk at once: whatever they do and however their requests interleave, everything agrees after it.
 
-The store hands over to another request before each of its calls, as often as the test says.
+The store hands over to another request before each of its calls, as often as the test says. Many days are played in memory, a few on
+each store that outlives the server; after the last step of a day there, `osler check` finds nothing in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from fhir_r4.temporal import parse_interval
 from fhir_server.interactions.consistency import inconsistencies
 from fhir_server.resources.scheduling.lifecycle import is_live
 from fhir_server.store.memory import MemoryStore
+from fhir_server.store.mongo.store import MongoStore
+from fhir_server.store.protocol import Store
+from fhir_server.store.sqlite.store import SqliteStore
+from fhir_server.subscriptions.worker import Worker
+from tests import mongod
+from tests.scenarios.servers import osler
 from tests.scheduling.desk import (
     MINUTE,
     NOW,
@@ -43,7 +54,7 @@ IDS = tuple(f"a{n}" for n in range(5))
 Act = Callable[[Desk], Awaitable[httpx.Response]]
 
 
-class Hesitating(MemoryStore):
+class Hesitating:
     """A store that lets others go first, so many times before each call."""
 
     pauses: list[int]
@@ -63,6 +74,18 @@ class Hesitating(MemoryStore):
     async def transact(self, ops, preconditions=(), rehearse=False):
         await self._pause()
         return await super().transact(ops, preconditions, rehearse)
+
+
+class HesitatingMemory(Hesitating, MemoryStore):
+    pass
+
+
+class HesitatingSqlite(Hesitating, SqliteStore):
+    pass
+
+
+class HesitatingMongo(Hesitating, MongoStore):
+    pass
 
 
 async def put(desk: Desk, resource: dict[str, Any]) -> httpx.Response:
@@ -101,6 +124,16 @@ def answering(id: str, actor: str, status: str) -> Act:
 
 ids = st.sampled_from(IDS)
 names = st.sampled_from(tuple(SLOTS))
+
+
+def waiting(id: str) -> Act:
+    async def act(desk: Desk) -> httpx.Response:
+        made = appointment(DOCTORS[0], id=id, status="waitlist", minutesDuration=30)
+        return await put(desk, {k: v for k, v in made.items() if k not in ("start", "end")})
+
+    return act
+
+
 acts = st.one_of(
     st.builds(
         booking, ids, names, st.sampled_from(DOCTORS), st.booleans(), st.sampled_from(["booked", "pending"])
@@ -119,6 +152,8 @@ acts = st.one_of(
         ids,
     ),
     st.builds(lambda id: lambda desk: desk.delete(f"Appointment/{id}"), ids),
+    st.builds(waiting, ids),
+    st.builds(operation, ids, st.just("waitlist-offer")),
     st.builds(
         lambda name, status: lambda desk: put(desk, slot(name, *SLOTS[name], status=status)),
         names,
@@ -128,15 +163,30 @@ acts = st.one_of(
 
 
 class Day(RuleBasedStateMachine):
+    """`address` is that of the store, a folder for a file, None for one in memory."""
+
+    address: str | Path | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.runner.run(self.open())
 
+    def made(self, clock: Clock) -> tuple[Store, str | None]:
+        """An empty store, and its address for others."""
+        if self.address is None:
+            return HesitatingMemory(clock), None
+        name = f"osler-test-{uuid.uuid4().hex[:12]}"
+        if isinstance(self.address, Path):
+            file = self.address / f"{name}.db"
+            return HesitatingSqlite(file, clock, readers=1), f"sqlite:///{file}"
+        address = mongod.with_database(self.address, name)
+        return HesitatingMongo(address, clock), address
+
     async def open(self) -> None:
         clock = Clock(NOW)
-        self.store = Hesitating(clock)
+        self.store, self.kept = self.made(clock)
         self.store.pauses = []
         self.desk = await self.stack.enter_async_context(desk_at(self.store, clock))
         await self.desk.put_ok(schedule("d1", DOCTORS[0]), schedule("d2", DOCTORS[1]), schedule("r1", ROOM))
@@ -144,8 +194,20 @@ class Day(RuleBasedStateMachine):
             await self.desk.put_ok(slot(name, *times))
 
     def teardown(self) -> None:
+        self.runner.run(self.settle())
         self.runner.run(self.stack.aclose())
         self.runner.close()
+        if self.kept is not None:
+            checked = osler("check", "--quiet", "--store", self.kept)
+            assert checked.code == 0, checked.output
+            if self.kept.startswith("mongodb"):
+                with mongod.client(self.kept) as client:
+                    client.drop_database(client.get_default_database())
+
+    async def settle(self) -> None:
+        """What has expired by the clock of the test is ended, which is not the clock of `osler check`."""
+        self.desk.clock.now = max(self.desk.clock.now, NINE + 24 * 60 * MINUTE)
+        await Worker(self.desk.app.services).step()
 
     @rule(wanted=st.lists(acts, min_size=1, max_size=4), pauses=st.lists(st.integers(0, 3), max_size=40))
     def act(self, wanted: list[Act], pauses: list[int]) -> None:
@@ -161,6 +223,13 @@ class Day(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([1, 5, 10]))
     def time_passes(self, minutes: int) -> None:
         self.desk.clock.now += minutes * MINUTE
+
+    @rule()
+    def the_background_works(self) -> None:
+        async def twice_at_once() -> None:
+            await asyncio.gather(*(Worker(self.desk.app.services).step() for _ in range(2)))
+
+        self.runner.run(twice_at_once())
 
     @rule()
     def morning_comes(self) -> None:
@@ -202,3 +271,15 @@ class Day(RuleBasedStateMachine):
 
 TestDay = Day.TestCase
 TestDay.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mongo"])
+def test_the_same_holds_on_every_store(kind: str, request: pytest.FixtureRequest) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) if kind == "sqlite" else request.getfixturevalue("mongodb")
+
+        class KeptDay(Day):
+            address = place
+
+        few = settings(max_examples=3, stateful_step_count=10, deadline=None)
+        run_state_machine_as_test(KeptDay, settings=few)

@@ -150,7 +150,7 @@ async def _booking(
         _check_bookable_state(asked)
         appointment = await _settled(without_extension(appointment, HOLD_EXPIRES), known)
     if appointment["status"] != "cancelled" and _moves(asked.before, appointment):
-        await check_bookable(appointment, known, services)
+        check_bookable(appointment, known.now)
     return [Write(appointment, "POST" if asked.fresh else "PUT", asked.fresh), *patients]
 
 

@@ -21,6 +21,7 @@ from fhir_server.resources.scheduling.lifecycle import (
     without_extension,
 )
 from fhir_server.resources.scheduling.notices import notice_of
+from fhir_server.resources.scheduling.taking import zone_of
 
 DEFINITIONS = "https://osler.health/fhir/OperationDefinition/Appointment-"
 # who is later than this is taken to have missed the appointment
@@ -86,7 +87,8 @@ async def cancel(call: OperationCall, services: Services) -> FhirResponse:
         after = overridden(after, taken, call)
         writes = [Write(after)]
         if taken.one("notify") is True and is_live(appointment, known.now):
-            notice = notice_of(after, "cancelled", services.new_id(), known.now)
+            zone = await zone_of(appointment, known, services.settings.default_timezone)
+            notice = notice_of(after, "cancelled", services.new_id(), known.now, zone=zone)
             writes += [] if notice is None else [Write(notice, "POST", fresh=True)]
         return writes
 

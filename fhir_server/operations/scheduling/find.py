@@ -1,7 +1,7 @@
 """Appointment/$find (IHE ITI-115): the times that can be had, as proposed Appointments.
 
-https://profiles.ihe.net/ITI/Scheduling/ITI-115.html. Reads only. What the answer has not taken into account stands in an
-OperationOutcome beside the proposals.
+https://profiles.ihe.net/ITI/Scheduling/ITI-115.html. Reads only. What the answer has not taken into account, and why
+it is empty, stands in an OperationOutcome beside the proposals.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fhir_server.operations.scheduling.required import with_required
 from fhir_server.operations.seeing import require_seen
 
 DEFINITION = "https://osler.health/fhir/OperationDefinition/Appointment-find"
+MOST_REASONS = 20
 
 
 async def find(call: OperationCall, services: Services) -> FhirResponse:
@@ -41,7 +42,7 @@ async def find(call: OperationCall, services: Services) -> FhirResponse:
     )
     base = call.request.base
     entries = [_entry(base, proposed(offer, wishes, services.settings), services) for offer in found.offers]
-    issues = _issues(question)
+    issues = [*_issues(question), *(information(reason) for reason in found.reasons[:MOST_REASONS])]
     if issues:
         entries.append(outcome_entry(issues))
     return bundle("searchset", _links(call, question, found), entries, found.total)

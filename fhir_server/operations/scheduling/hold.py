@@ -37,7 +37,7 @@ async def hold(call: OperationCall, services: Services) -> FhirResponse:
             _check_holdable(asked.before, known.now)
         expires = format_instant(known.now + length)
         held = with_extension({**asked.appointment, "status": "pending"}, HOLD_EXPIRES, valueInstant=expires)
-        await check_bookable(held, known, services)
+        check_bookable(held, known.now)
         return [Write(held, "POST" if asked.fresh else "PUT", asked.fresh)]
 
     def answer(written: Sequence[Resource]) -> Resource:

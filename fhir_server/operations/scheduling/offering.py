@@ -1,7 +1,7 @@
 """What can be offered: the times at which the Schedules that a question means are free, alone or together.
 
 Reads only, and one state of the claims: holds that have not expired count, those that have do not. An invariant to keep:
-nothing is offered that the claims which were looked at would refuse.
+nothing is offered that the claims which were looked at, or the rules of who may be booked, would refuse.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fhir_server.operations.scheduling.bookable import Bookable, longest_reach
 from fhir_server.operations.scheduling.matching import Ranked, matching
 from fhir_server.operations.scheduling.published import Published, published
 from fhir_server.operations.scheduling.question import Question, Requirement
+from fhir_server.operations.scheduling.suited import ALWAYS, Suited, suited
 from fhir_server.operations.scheduling.untaken import Untaken
 from fhir_server.resources.scheduling.availability import (
     Held,
@@ -24,6 +25,7 @@ from fhir_server.resources.scheduling.availability import (
     free_on_grid,
     free_starts,
     offered_runs,
+    runs_within,
     taken_starts,
 )
 from fhir_server.resources.scheduling.intervals import Interval, difference, intersection, union
@@ -52,10 +54,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """How many there are, and those that were asked for: the earliest first, then by preference."""
+    """How many there are, and those that were asked for: the earliest first, then by preference.
+
+    `reasons` say why there are none at all.
+    """
 
     total: int
     offers: tuple[Offer, ...]
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,37 @@ async def offers(services: Services, question: Question) -> Offers:
     service, policy = question.service, question.policy
     ranked = await matching(services, question.criteria, service, policy)
     beside = [(need, await matching(services, need.criteria, service, policy)) for need in question.needs]
-    market = await _look(services, question, [*ranked, *(r for _, found in beside for r in found)])
-    sources = [market.source(one) for one in ranked]
-    if not beside:
-        return _cut(sources, question)
-    return _joint(sources, beside, market, question)
+    meant = [*ranked, *(r for _, found in beside for r in found)]
+    market = await _look(services, question, meant)
+    sources = [market.source(one, alone=not beside) for one in ranked]
+    found = _joint(sources, beside, market, question) if beside else _cut(sources, question)
+    return found if found.total else replace(found, reasons=_why_none(ranked, beside, market, sources))
+
+
+def _why_none(
+    ranked: Sequence[Ranked],
+    beside: Sequence[tuple[Requirement, Sequence[Ranked]]],
+    market: _Market,
+    sources: Sequence[_Source],
+) -> tuple[str, ...]:
+    """Why there is nothing to offer, as far as that is known without looking any further."""
+    if not ranked:
+        return ("No Schedule that is active meets the criteria.",)
+    lacking = [n for n, (need, found) in enumerate(beside, 1) if len(found) < need.count]
+    if lacking:
+        return tuple(f"Too few Schedules that are active meet requirement {n}." for n in lacking)
+    refusals = dict.fromkeys(market.suited.reasons)
+    for bookable, _ in ranked if not beside else ():
+        refusal = market.suited.refusal((bookable,), market.question.service)
+        if refusal is not None:
+            refusals[f"{bookable.reference}: {refusal}"] = None
+    if refusals:
+        return tuple(refusals)
+    if any(sources):
+        return (
+            "Not all who are needed are free at once, or for these patients, at any time that was asked for.",
+        )
+    return ("All time that was asked for is closed, taken, too near or too far ahead.",)
 
 
 def _cut(sources: Sequence[_Source], question: Question) -> Offers:
@@ -122,13 +154,17 @@ def _joint(
                 if key not in free:
                     free[key] = market.free(bookable, duration)
                 taken = any(part.bookable.reference == bookable.reference for part in parts)
+                if not contains(market.suited.allowed(bookable), offer.start):
+                    continue
                 if not taken and contains(free[key], offer.start + need.offset):
                     parts.append(Part(bookable, need.offset, duration))
                     chosen += 1
             if chosen < need.count:
                 break
         else:
-            found.append(replace(offer, parts=tuple(parts)))
+            together = [part.bookable for part in parts]
+            if market.suited.refusal(together, question.service) is None:
+                found.append(replace(offer, parts=tuple(parts)))
     return Offers(len(found), tuple(found[question.offset : question.offset + question.count]))
 
 
@@ -141,11 +177,16 @@ class _Market:
     held: Mapping[str, Sequence[Held]]
     slots: Mapping[str, Sequence[Published]]
     untaken: Untaken
+    suited: Suited
 
-    def source(self, ranked: Ranked) -> _Source:
+    def source(self, ranked: Ranked, *, alone: bool) -> _Source:
         bookable = ranked[0]
+        allowed = self.suited.allowed(bookable)
+        if alone and self.suited.refusal((bookable,), self.question.service) is not None:
+            allowed = ()
         if bookable.rules.hours is None or not bookable.rules.hours.openings:
-            return _Source(ranked, self.question.duration or 0, slots=tuple(self._free_slots(bookable)))
+            slots = (slot for slot in self._free_slots(bookable) if contains(allowed, slot.low))
+            return _Source(ranked, self.question.duration or 0, slots=tuple(slots))
         duration = self.question.duration or bookable.rules.duration
         period = self.question.period
         rules, timing, claims = bookable.rules, self.question.timing, self._claims(bookable)
@@ -155,6 +196,8 @@ class _Market:
         else:
             liked = preferred_starts(timing, rules, period)
             runs = free_on_grid(rules, period, duration, claims, self.now, liked)
+        if allowed is not ALWAYS:
+            runs = runs_within(runs, allowed)
         return _Source(ranked, duration, tuple(runs))
 
     def free(self, bookable: Bookable, duration: int) -> list[Interval]:
@@ -210,7 +253,8 @@ async def _look(services: Services, question: Question, ranked: Iterable[Ranked]
     keys = [*map(time_key, sorted(people)), *(s.key for found in slots.values() for s in found)]
     without = [] if question.without is None else [_key(question.without)]
     held = await services.store.claims(keys, (low - reach, high + reach), without)
-    return _Market(question, services.clock(), held, slots, services.views.of(Untaken))
+    who = await suited(services, question, bookables.values())
+    return _Market(question, services.clock(), held, slots, services.views.of(Untaken), who)
 
 
 def _key(reference: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ async def patients_given(
     """
     references, writes = [], []
     for patient in patients:
-        id = await _known_id(patient, known)
+        id = await known_id(patient, known)
         if id is None:
             id = services.new_id()
             writes.append(Write({**patient, "id": id}, "POST", fresh=True))
@@ -32,7 +32,8 @@ async def patients_given(
     return references, writes
 
 
-async def _known_id(patient: Resource, known: Known) -> str | None:
+async def known_id(patient: Resource, known: Known) -> str | None:
+    """The id of the Patient of this server that was sent; None for a new one. Raises BusinessRule when it could be several."""
     if "id" in patient and await known.current("Patient", patient["id"]) is not None:
         return str(patient["id"])
     identifiers = [

@@ -40,7 +40,7 @@ async def reschedule(call: OperationCall, services: Services) -> FhirResponse:
             moved = await _as_proposed(appointment, reference, services)
         else:
             moved = await _moved(appointment, start, taken, known)
-        await check_bookable(moved, known, services)
+        check_bookable(moved, known.now)
         return [Write(overridden(moved, taken, call))]
 
     return await changed(call, services, "reschedule", change)

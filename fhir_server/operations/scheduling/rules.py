@@ -1,29 +1,17 @@
-"""What must hold of a new booking by the rules of the Schedules that it takes: notice and horizon."""
+"""What must hold of the time that an operation is to book: it is yet to come. What else must hold, the write is judged by."""
 
 from __future__ import annotations
 
 from fhir_r4.errors import BusinessRule
-from fhir_server.context import Resource, Services
-from fhir_server.resources.change import Known
+from fhir_server.context import Resource
 from fhir_server.resources.scheduling.lifecycle import check_times, period_of
-from fhir_server.resources.scheduling.rules import refusal_of
-from fhir_server.resources.scheduling.taking import is_overbooking, taken_by
+from fhir_server.resources.scheduling.taking import is_overbooking
 
 
-async def check_bookable(appointment: Resource, known: Known, services: Services) -> None:
-    """Raise BusinessRule when the time is past, too near, too far, or without a schedule to book.
-
-    Who overbooks with a reason, or walks in, is not asked for notice.
-    """
+def check_bookable(appointment: Resource, now: int) -> None:
+    """Raise BusinessRule when the time is past; who walks in, or overbooks with a reason, may come when it has begun."""
     check_times(appointment)
     period = period_of(appointment)
     assert period is not None
-    if period[1] <= known.now:
+    if period[1] <= now or (period[0] < now and not is_overbooking(appointment)):
         raise BusinessRule("The time is past.", "Appointment.start")
-    if is_overbooking(appointment):
-        return
-    taken = await taken_by(appointment, known, services.settings.default_timezone)
-    for actor, rules in taken.actors.items():
-        refusal = None if rules is None else refusal_of(rules, taken.periods.get(actor, period), known.now)
-        if refusal is not None:
-            raise BusinessRule(f"{actor}: {refusal}", "Appointment.start")

@@ -15,11 +15,10 @@ from fhir_server.operations.given import given
 from fhir_server.operations.scheduling.changes import DEFINITIONS, appointment_of
 from fhir_server.operations.scheduling.searchsets import searchset
 from fhir_server.resources.change import Known
-from fhir_server.resources.scheduling.lifecycle import hold_expiry, period_of
+from fhir_server.resources.scheduling.lifecycle import hold_expiry
 from fhir_server.resources.scheduling.notices import notice_of
 from fhir_server.resources.scheduling.offers import best_candidate, offered, with_actors
 from fhir_server.resources.scheduling.taking import taken_by
-from fhir_server.resources.scheduling.zones import format_local
 from fhir_server.search.tree import TokenIs
 
 MOST_WAITING = 5000
@@ -42,12 +41,10 @@ async def waitlist_offer(call: OperationCall, services: Services) -> FhirRespons
         if candidate is None:
             raise NotFound("Nobody who waits fits this time.", "Appointment")
         offer = offered(candidate, released, known.now)
-        period, until = period_of(offer), hold_expiry(offer)
-        assert period is not None
+        until = hold_expiry(offer)
         assert until is not None
         place = next((r.zone for r in rules.values() if r is not None), zone)
-        start, end = format_local(period[0], place), format_local(until, place)
-        notice = notice_of(offer, "offer", services.new_id(), known.now, start=start, until=end)
+        notice = notice_of(offer, "offer", services.new_id(), known.now, zone=place, until=until)
         return [Write(offer), *([] if notice is None else [Write(notice, "POST", fresh=True)])]
 
     def answer(written: Sequence[Resource]) -> Resource:

@@ -31,10 +31,12 @@ from fhir_server.resources.scheduling.lifecycle import (
 from fhir_server.resources.scheduling.limits import (
     check_deadline,
     check_limits,
+    check_notice,
     overlaps,
     patient_claims,
     patients_of,
 )
+from fhir_server.resources.scheduling.offer_tasks import offer_tasks
 from fhir_server.resources.scheduling.slot_status import followed, holders_of
 from fhir_server.resources.scheduling.suiting import check_suits
 from fhir_server.resources.scheduling.taking import (
@@ -79,9 +81,13 @@ async def judge_appointment(change: Change, known: Known, services: Services) ->
             await check_limits(after, taken, known, zone)
         if before is None or not had or _who(before) != _who(after):
             await check_suits(after, taken, known)
+            # without an actor it is loaded from a file, and was booked before
+            if change.actor is not None and after["status"] in ("pending", "booked"):
+                check_notice(after, taken, known.now)
         if overlap == "warn" and (before is None or not had or period_of(before) != period_of(after)):
             warnings = await overlaps(after, known)
     writes = await _slots(change.before, after, known, zone) + await aborted_charges(before, after, known)
+    writes += await offer_tasks(before, after, known)
     writes += traces(change, known.now)
     return Consequence(claims, own, writes, tuple(warnings))
 

@@ -150,6 +150,12 @@ def untaken_runs(
     return runs
 
 
+def runs_within(runs: Sequence[Sequence[int]], intervals: Sequence[Interval]) -> list[Sequence[int]]:
+    """What of the runs of starts lies in the intervals, in order of time."""
+    cut = (run[bisect_left(run, low) : bisect_left(run, high)] for run in runs for low, high in intervals)
+    return [run for run in cut if run]
+
+
 def contains(intervals: Sequence[Interval], instant: int) -> bool:
     place = bisect_left(intervals, (instant + 1,)) - 1
     return place >= 0 and instant < intervals[place][1]

@@ -1,4 +1,5 @@
-"""What one patient may have: so many open bookings and holds, one place at a time; and how late a booking may be given up.
+"""What one patient may have: so many open bookings and holds, one place at a time; and how late, or how far ahead, a booking
+may be made or given up.
 
 The limits are parts of the rules of Schedules (docs/scheduling.md) and count for what stands on the resource that states
 them: all bookings of a service when the service does. An invariant to keep: an Appointment that has its time keeps it,
@@ -7,7 +8,7 @@ whatever the limits become.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fhir_r4.errors import BusinessRule, Conflict, Issue
@@ -29,6 +30,7 @@ from fhir_server.resources.scheduling.rules import (
     Limit,
     ScheduleRules,
     local_reference,
+    refusal_of,
     time_key,
 )
 from fhir_server.resources.scheduling.taking import Taken, is_overbooking, taken_by
@@ -69,7 +71,7 @@ async def overlaps(appointment: Resource, known: Known) -> list[Issue]:
     assert period is not None
     told = []
     for patient in patients_of(appointment):
-        others = await _live_of(patient, appointment, period[0], period[1], known)
+        others = await _live_of(patient, appointment.get("id"), period[0], period[1], known)
         for other in others:
             text = f"{patient} has Appointment/{other['id']} at this time, from {other['start']}."
             told.append(Issue("warning", "conflict", text, ("Appointment.participant",)))
@@ -89,17 +91,52 @@ async def check_limits(appointment: Resource, taken: Taken, known: Known, zone: 
     if not bookings and not holds:
         return
     for patient in patients_of(appointment):
-        others = await _live_of(patient, appointment, known.now, OPEN_HIGH, known)
-        under = [(other, _sources(await taken_by(other, known, zone))) for other in others]
-        for source, most in bookings:
-            if sum(source in sources for _, sources in under) >= most:
-                text = f"{patient} has {most} open bookings of {source}: no more are allowed."
-                raise Conflict(text, "Appointment.participant")
+        under = await open_bookings(patient, known, zone, but=appointment.get("id"))
+        for limit in bookings:
+            refusal = bookings_refusal(limit, patient, under)
+            if refusal is not None:
+                raise Conflict(refusal, "Appointment.participant")
         for source, most in holds:
             held = sum(source in sources and hold_expiry(other) is not None for other, sources in under)
             if held >= most:
                 text = f"{patient} holds {most} times of {source}: no more are allowed."
                 raise Conflict(text, "Appointment.participant")
+
+
+# the Appointments of a patient that are not over, each with the references of the resources whose limits it counts for
+Open = Sequence[tuple[Resource, frozenset[str]]]
+
+
+async def open_bookings(patient: str, known: Known, zone: str, but: str | None = None) -> Open:
+    """What a patient has booked or holds from now on, not counting the Appointment `but`."""
+    others = await _live_of(patient, but, known.now, OPEN_HIGH, known)
+    return [(other, _sources(await taken_by(other, known, zone))) for other in others]
+
+
+def bookings_refusal(limit: Limit, patient: str, under: Open) -> str | None:
+    """Why the patient, who has these, may not have one more booking under the limit; None when one fits."""
+    if sum(limit.source in sources for _, sources in under) < limit.most:
+        return None
+    return f"{patient} has {limit.most} open bookings of {limit.source}: no more are allowed."
+
+
+def check_notice(appointment: Resource, taken: Taken, now: int) -> None:
+    """Raise BusinessRule when a time that is newly taken is nearer or further ahead than the rules allow.
+
+    Who overbooks with a reason, walks in, has a reason to override or is made an offer is let in; so is a record of what has begun.
+    """
+    period = period_of(appointment)
+    assert period is not None
+    excepted = is_overbooking(appointment) or extension_value(appointment, OVERRIDE_REASON) is not None
+    if excepted or is_offer(appointment) or period[0] < now:
+        return
+    for actor, rules in taken.actors.items():
+        refusal = None if rules is None else refusal_of(rules, taken.periods.get(actor, period), now)
+        if refusal is not None:
+            raise BusinessRule(
+                f"{actor}: {refusal} With a reason it can be booked still: extension {OVERRIDE_REASON}.",
+                "Appointment.start",
+            )
 
 
 async def check_deadline(before: Resource, after: Resource | None, known: Known, zone: str) -> None:
@@ -132,8 +169,8 @@ def _gives_up(before: Resource, after: Resource | None, now: int) -> bool:
     return after["status"] in LIVE and period_of(after) != period
 
 
-async def _live_of(patient: str, appointment: Resource, low: int, high: int, known: Known) -> list[Resource]:
-    """The other live Appointments of a patient that share a moment with [low, high)."""
+async def _live_of(patient: str, but: str | None, low: int, high: int, known: Known) -> list[Resource]:
+    """The live Appointments of a patient that share a moment with [low, high), but for one."""
     wanted = [
         RefersTo("patient", "Patient", patient.removeprefix("Patient/")),
         any_of(TokenIs("status", None, status) for status in LIVE),
@@ -145,7 +182,7 @@ async def _live_of(patient: str, appointment: Resource, low: int, high: int, kno
     return [
         other
         for other in found
-        if other["id"] != appointment.get("id")
+        if other["id"] != but
         and is_live(other, known.now)
         and patient in patients_of(other)
         and (period := period_of(other)) is not None

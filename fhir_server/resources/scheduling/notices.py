@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource
+from fhir_server.resources.scheduling.lifecycle import period_of
 from fhir_server.resources.scheduling.response import SCHEDULING
 from fhir_server.resources.scheduling.rules import local_reference
+from fhir_server.resources.scheduling.zones import told
 
 Occasion = Literal["reminder", "cancelled", "offer"]
 
@@ -38,17 +40,19 @@ def notice_of(
     id: str,
     due: int,
     *,
-    start: str | None = None,
-    until: str = "",
+    zone: str,
+    until: int = 0,
+    now: int | None = None,
 ) -> Resource | None:
-    """A CommunicationRequest to the patients, due at an instant; None when there is nobody to tell.
+    """A CommunicationRequest to the patients, due at an instant; None when there is nobody to tell, or no time to tell of.
 
-    `start` is the time as the place's clock shows it; without it, as the Appointment writes it.
+    Times are told by the clock of the place, which is in `zone`; `until` is the end of an offer, `now` when it is due unless
+    stated.
     """
-    recipients = patients_of(appointment)
-    if not recipients:
+    recipients, period = patients_of(appointment), period_of(appointment)
+    if not recipients or period is None:
         return None
-    text = TEXTS[occasion].format(start=start or appointment.get("start", ""), until=until)
+    text = TEXTS[occasion].format(start=told(period[0], zone), until=told(until, zone))
     return {
         "resourceType": "CommunicationRequest",
         "id": id,
@@ -58,6 +62,6 @@ def notice_of(
         "about": [{"reference": f"Appointment/{appointment['id']}"}],
         "payload": [{"contentString": text}],
         "occurrenceDateTime": format_instant(due),
-        "authoredOn": format_instant(due),
+        "authoredOn": format_instant(due if now is None else now),
         "recipient": recipients,
     }

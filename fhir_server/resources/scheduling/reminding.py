@@ -13,7 +13,7 @@ from fhir_r4.temporal import DAY, parse_time
 from fhir_server.context import Resource
 from fhir_server.resources.scheduling.lifecycle import period_of
 from fhir_server.resources.scheduling.notices import notice_of
-from fhir_server.resources.scheduling.zones import day_of, format_local, instant_at, midnight, wall_at
+from fhir_server.resources.scheduling.zones import day_of, instant_at, midnight, wall_at
 
 
 def reminder_id(appointment_id: str) -> str:
@@ -40,8 +40,7 @@ def reminder_of(
     if appointment is not None and appointment["status"] == "booked" and period is not None:
         due = due_at(period[0], time, zone)
         if due > now:
-            shown = format_local(period[0], zone)
-            wanted = notice_of(appointment, "reminder", reminder_id(appointment_id), due, start=shown)
+            wanted = notice_of(appointment, "reminder", reminder_id(appointment_id), due, zone=zone, now=now)
     if wanted is None:
         return {**kept, "status": "revoked"} if kept is not None and kept["status"] == "active" else None
     if kept is not None:

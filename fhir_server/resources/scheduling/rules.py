@@ -40,7 +40,9 @@ _UNITS: Mapping[str, int] = {
 }
 # years, months, weeks or days: the number as text, and the UCUM code
 Age = tuple[str, str]
-_AGES = ("a", "mo", "wk", "d")
+# with the days that one of them has at the most
+_AGES: Mapping[str, int] = {"a": 366, "mo": 31, "wk": 7, "d": 1}
+OLDEST = 200 * 366
 _DOWN = decimal.Context(prec=18, rounding=decimal.ROUND_DOWN)
 
 
@@ -316,7 +318,7 @@ class _Stated:
         if value is None:
             return None
         amount, unit = (value.get(m) if isinstance(value, Mapping) else None for m in ("value", "code"))
-        if amount is None or unit not in _AGES or not 0 <= amount <= 200 * 366:
+        if amount is None or unit not in _AGES or not 0 <= amount * _AGES[str(unit)] <= OLDEST:
             raise BusinessRule(f"{name} is an Age in one of {', '.join(_AGES)} (UCUM).", name)
         return str(amount), str(unit)
 

@@ -152,6 +152,14 @@ async def taken_by(appointment: Mapping[str, Any], known: Known, zone: str) -> T
     return Taken(slots, await with_practitioners(actors, known), periods)
 
 
+async def zone_of(appointment: Mapping[str, Any] | None, known: Known, default: str) -> str:
+    """The zone of the place of an Appointment."""
+    if appointment is None or period_of(appointment) is None:
+        return default
+    taken = await taken_by(appointment, known, default)
+    return next((rules.zone for rules in taken.actors.values() if rules is not None), default)
+
+
 def _periods(appointment: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
     """The participants who take part for a time of their own, and that time. Raises BusinessRule for none."""
     for participant in appointment.get("participant", ()):

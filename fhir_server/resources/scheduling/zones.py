@@ -13,6 +13,10 @@ from zoneinfo import ZoneInfo
 from fhir_r4.temporal import DAY, SECOND
 
 _EPOCH = datetime(1970, 1, 1)
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = tuple(
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -68,6 +72,13 @@ def format_local(instant: int, zone: str) -> str:
     """The instant as the zone's clocks show it, with its offset: `2026-03-30T09:00:00+02:00`."""
     moment = datetime.fromtimestamp(instant // SECOND, zone_of_name(zone))
     return moment.isoformat()
+
+
+def told(instant: int, zone: str) -> str:
+    """The instant for people, by the zone's clocks: `Monday, 30 March 2026, 09:00 (UTC+02:00)`."""
+    moment = datetime.fromtimestamp(instant // SECOND, zone_of_name(zone))
+    day = f"{_DAYS[moment.weekday()]}, {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+    return f"{day}, {moment:%H:%M} (UTC{moment.isoformat()[19:]})"
 
 
 def _after_gap(wall: int, zone: str) -> int:
