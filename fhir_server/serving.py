@@ -5,6 +5,7 @@ An invariant to keep: while access control is off, nothing beyond this machine c
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import json
 import os
@@ -119,6 +120,7 @@ def _serve_here(settings: Settings, bound: socket.socket, ready: Callable[[], No
 def _serve_with_workers(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
     from uvicorn.supervisors import Multiprocess
 
+    gc.enable()
     _export(settings)
     config = _config("fhir_server.serving:worker_application", factory=True, workers=settings.workers)
     ready()
