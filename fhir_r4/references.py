@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fhir_r4.definitions import is_resource_type
 
@@ -48,6 +49,15 @@ def parse_reference(text: str, local_bases: Sequence[str] = ()) -> Reference:
     """The reference that `text` writes; `local_bases` are addresses of this server, without a slash at the end."""
     address, _, fragment = text.partition("#")
     return Reference(*split_reference(address, local_bases), fragment)
+
+
+def local_id(reference: Any, type: str, local_bases: Sequence[str] = ()) -> str | None:
+    """The id of the resource of `type` on this server that a Reference (the element) names, or None."""
+    text = reference.get("reference") if isinstance(reference, dict) else None
+    if not isinstance(text, str):
+        return None
+    found = parse_reference(text, local_bases)
+    return found.id if found.local and found.type == type else None
 
 
 def split_reference(text: str, local_bases: Sequence[str] = ()) -> tuple[str, str, str, str]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fhir_r4.errors import NotFound
+from fhir_r4.references import local_id
 from fhir_server.context import OperationCall, Resource, Services
 from fhir_server.interactions.visibility import require_current, visible_ids
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 
 Key = tuple[str, str]

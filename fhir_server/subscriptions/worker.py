@@ -31,6 +31,7 @@ class Worker:
         charging = ChargeReactions(services)
         self._charges = Feed("charges", services, charging.types, charging.react)
         self._charging = services.settings.charge_events
+        self._charge_reactions = charging
         self._reactions = reactions
         self._outbox = Outbox(services, channels_of(services.settings))
         self._task: asyncio.Task[None] | None = None
@@ -43,6 +44,7 @@ class Worker:
         await self._outbox.send_due()
         if self._charging:
             await self._charges.catch_up()
+            await self._charge_reactions.count_days()
 
     def start(self) -> None:
         if self._every > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 import pytest
@@ -151,12 +150,43 @@ async def test_a_charge_that_was_an_error_frees_its_event(office: Client) -> Non
     assert "Xray" in prices(made)
 
 
-async def test_what_is_charged_and_was_not_done_is_told(office: Client) -> None:
+async def test_what_is_charged_and_was_not_done_is_taken_back(office: Client) -> None:
     await call(office, "Account/a1/$capture-charges")
     await write(office, {**PROCEDURE, "status": "entered-in-error"}, 200)
+    (back,) = resources(await call(office, "Account/a1/$capture-charges"))
+    assert (back["code"]["text"], back["status"]) == ("Xray", "entered-in-error")
+    assert back["note"][0]["text"] == "Taken back: it is entered-in-error."
+    assert resources(await call(office, "Account/a1/$capture-charges")) == []
+
+
+async def test_what_was_corrected_is_charged_on_its_day_alone(office: Client) -> None:
+    await call(office, "Account/a1/$capture-charges")
+    await write(office, {**PROCEDURE, "performedDateTime": "2026-03-03"}, 200)
+    found = resources(await call(office, "Account/a1/$capture-charges"))
+    assert [(c["occurrenceDateTime"], c["status"]) for c in found] == [
+        ("2026-03-03", "billable"),
+        ("2026-03-02", "entered-in-error"),
+    ]
+    await write(office, PROCEDURE, 200)
+    found = resources(await call(office, "Account/a1/$capture-charges"))
+    assert [(c["occurrenceDateTime"], c["status"]) for c in found] == [
+        ("2026-03-02", "billable"),
+        ("2026-03-03", "entered-in-error"),
+    ]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_what_people_must_decide_is_told(office: Client, by_hand: bool) -> None:
+    if by_hand:
+        await write(office, charge("c1", "xray", service=[{"reference": "Procedure/x1"}]))
+    else:
+        await call(office, "Account/a1/$capture-charges")
+        await call(office, "Account/a1/$invoice")
+    await write(office, {**PROCEDURE, "status": "entered-in-error"}, 200)
     answer = await call(office, "Account/a1/$capture-charges")
-    assert resources(answer) == []
     assert "Procedure/x1 is charged, and it is entered-in-error" in str(answer)
+    assert ("is billed by Invoice/" in str(answer)) is not by_hand
+    assert all(c["status"] == "billable" for c in resources(answer))
 
 
 async def test_what_has_no_price_is_told(office: Client) -> None:
@@ -332,7 +362,9 @@ async def test_bed_days_are_priced_by_the_ward_of_each_night(client: Client) -> 
     assert resources(await call(client, "Account/a1/$capture-charges")) == []
     encounter = await read(client, "Encounter/e1")
     await write(client, {**encounter, "period": {**encounter["period"], "end": "2026-03-02T09:00:00Z"}}, 200)
-    answer = await call(client, "Account/a1/$capture-charges")
-    assert "2026-03-03 is no day of the stay" in str(answer)
+    (back, cheaper) = resources(await call(client, "Account/a1/$capture-charges"))
+    assert (back["occurrenceDateTime"], back["status"]) == ("2026-03-03", "entered-in-error")
+    assert (cheaper["occurrenceDateTime"], cheaper["status"]) == ("2026-03-02", "billable")
+    assert back["note"][0]["text"] == "Taken back: 2026-03-03 is no day of the stay."
     assert (await read(client, f"ChargeItem/{made[0]['id']}"))["status"] == "billable"
-    assert date.fromisoformat(made[0]["occurrenceDateTime"])
+    assert resources(await call(client, "Account/a1/$capture-charges")) == []

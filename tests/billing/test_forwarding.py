@@ -14,7 +14,8 @@ from tests.conftest import Client, StartServer
 IDENTIFIED = {"identifier": [{"system": "urn:claims", "value": "7"}]}
 
 
-def answered(body: dict, outcome: str = "complete") -> dict:
+def answered(bundle: dict, outcome: str = "complete") -> dict:
+    body = bundle["entry"][0]["resource"]
     return {
         "resourceType": "ClaimResponse",
         "id": "theirs",

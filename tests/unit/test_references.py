@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_r4.references import Reference, parse_canonical, parse_reference
+from fhir_r4.references import Reference, local_id, parse_canonical, parse_reference
 
 LOCAL = ("http://osler.test/fhir",)
 
@@ -41,6 +41,22 @@ def test_only_references_to_this_server_are_local():
     assert not parse_reference("http://osler.test/fhir/Patient/1").local
     assert not parse_reference("urn:uuid:1").local
     assert parse_reference("urn:uuid:1").urn
+
+
+@pytest.mark.parametrize(
+    ("reference", "id"),
+    [
+        ({"reference": "Patient/1"}, "1"),
+        ({"reference": "http://osler.test/fhir/Patient/1"}, "1"),
+        ({"reference": "https://other.test/r4/Patient/1"}, None),
+        ({"reference": "Group/1"}, None),
+        ({"display": "somebody"}, None),
+        ({"reference": 1}, None),
+        (None, None),
+    ],
+)
+def test_the_local_id_is_that_of_a_resource_of_the_type_here(reference, id):
+    assert local_id(reference, "Patient", LOCAL) == id
 
 
 def test_a_fragment_alone_is_a_contained_resource():

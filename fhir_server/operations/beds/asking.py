@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from fhir_r4.errors import BusinessRule, Conflict, InvalidRequest, NotFound
+from fhir_r4.references import local_id
 from fhir_r4.temporal import MINUTE, format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Answer, Write, carry_out, sole
 from fhir_server.operations.beds.choosing import Candidate, Wish, best, candidates, why_none
 from fhir_server.operations.beds.following import board_of
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.places import is_bed, local_id
+from fhir_server.resources.beds.places import is_bed
 from fhir_server.resources.beds.stays import OVERRIDE, start_of
 from fhir_server.resources.beds.surroundings import local_bases, today
 from fhir_server.resources.change import Known

@@ -14,10 +14,11 @@ from datetime import date
 from typing import Any
 
 from fhir_r4.jsonio import encode
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource
 from fhir_server.resources.beds import housekeeping
-from fhir_server.resources.beds.places import OSLER, is_bed, is_room, kind_of, local_id, parent_of, status_of
+from fhir_server.resources.beds.places import OSLER, is_bed, is_room, kind_of, parent_of, status_of
 from fhir_server.resources.beds.stays import (
     LIVE,
     Place,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_r4.errors import BusinessRule
+from fhir_r4.references import local_id
 from fhir_r4.temporal import MINUTE
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Write, carry_out
@@ -33,7 +34,6 @@ from fhir_server.resources.beds.moves import (
     taken_back,
     without_reservations,
 )
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.stays import Place, places_of
 from fhir_server.resources.beds.surroundings import holders, local_bases
 from fhir_server.resources.beds.wards import needs_of

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from fhir_r4.jsonio import decode_object
+from fhir_r4.references import local_id
 from fhir_r4.temporal import OPEN_HIGH, OPEN_LOW
 from fhir_server.context import Resource, Services
 from fhir_server.operations.beds.census import Bed, Interval, Presence, Stay
-from fhir_server.resources.beds.places import in_use, local_id, status_of
+from fhir_server.resources.beds.places import in_use, status_of
 from fhir_server.resources.beds.stays import end_of, is_inpatient, start_of
 from fhir_server.search.tree import DateIs, Not, Present, RefersTo, SearchQuery, all_of, any_of
 from fhir_server.store.records import HistoryQuery, Stored

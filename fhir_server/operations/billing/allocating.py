@@ -8,7 +8,7 @@ from decimal import Decimal
 from fhir_r4.errors import BusinessRule, InvalidRequest
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import (
     OSLER,
     collection,
@@ -18,6 +18,7 @@ from fhir_server.operations.billing.asking import (
     require_currency_is,
     require_invoice,
 )
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import open_of, require_currency

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from fhir_r4.errors import BusinessRule, InvalidRequest
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.requesting import named, require, require_status
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.billing.charging import priced
 from fhir_server.resources.billing.price_list import price_list

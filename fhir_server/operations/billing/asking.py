@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule, InvalidRequest, NotFound
+from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import require_own
 from fhir_server.resources.billing.money import ZERO, amount_of, currency_of

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from fhir_r4.errors import BusinessRule, Issue
+from fhir_r4.references import local_id
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.answering import outcome
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.requesting import (
     MOST_CHARGES,
     all_named,
@@ -17,11 +18,11 @@ from fhir_server.operations.billing.requesting import (
     require_status,
     until,
 )
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.stays import end_of, start_of
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.billing.capturing import Capture, keys_on
+from fhir_server.resources.billing.capturing import Capture, charges_on
 from fhir_server.resources.billing.events import EVENTS, encounter_of, time_of
 from fhir_server.resources.billing.price_list import price_list
 from fhir_server.resources.change import Known
@@ -32,7 +33,7 @@ MOST_EVENTS = 20_000
 
 
 async def capture_charges(call: OperationCall, services: Services) -> FhirResponse:
-    """A Bundle of the ChargeItems that were added, and an OperationOutcome about what could not be charged."""
+    """A Bundle of the ChargeItems that were added, changed or taken back, and an OperationOutcome about what could not be done."""
     asked = given(call, CAPTURE)
     encounters = all_named(asked, "encounter", "Encounter", services)
     problems: list[Issue] = []
@@ -43,7 +44,7 @@ async def capture_charges(call: OperationCall, services: Services) -> FhirRespon
         require_status(account, "active", "on-hold")
         if (await price_list(services)).empty:
             return []
-        charged = await keys_on(known, services, "Account", account["id"], MOST_CHARGES)
+        charged = await charges_on(known, services, "Account", account["id"], MOST_CHARGES)
         capture = Capture(known, services, account["id"], charged)
         last = until(asked, known, services)
         for stay in await _stays(known, services, account["id"], encounters):
@@ -51,7 +52,7 @@ async def capture_charges(call: OperationCall, services: Services) -> FhirRespon
                 await capture.event(event, stay["id"])
             await capture.bed_days(stay, last)
         problems.extend(capture.found.problems)
-        return [Write(charge) for charge in await capture.free()]
+        return [Write(charge) for charge in await capture.writes()]
 
     def answer(written: Sequence[Resource]) -> Resource:
         return bundle(call, written, [outcome(problems)] if problems else ())

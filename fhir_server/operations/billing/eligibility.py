@@ -10,13 +10,14 @@ from datetime import date
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule, InvalidRequest
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan as Looking
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.forwarding import forward, payer_address, taken_in
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.covering import Covered, covered
 from fhir_server.resources.billing.money import digits_of, money, of_units

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from fhir_r4.errors import BusinessRule, InvalidResource, MalformedJson, Unavailable
 from fhir_r4.jsonio import decode_object, encode
+from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import Known
 

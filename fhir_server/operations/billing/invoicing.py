@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_r4.errors import BusinessRule, InvalidRequest
+from fhir_r4.references import local_id
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.requesting import (
     MOST_CHARGES,
     all_named,
@@ -17,8 +18,8 @@ from fhir_server.operations.billing.requesting import (
     settings_today,
     until,
 )
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import service_time
 from fhir_server.resources.billing.charging import price_for_invoice

@@ -12,12 +12,15 @@ from decimal import Decimal
 from weakref import WeakValueDictionary
 
 from fhir_r4.errors import BusinessRule, InvalidRequest
+from fhir_r4.references import local_id
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
+from fhir_server.operations.billing.approving import approvals_named, ask_for_approval
 from fhir_server.operations.billing.requesting import require, require_status
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
+from fhir_server.resources.billing.approvals import CREDIT as CREDITS_OF
 from fhir_server.resources.billing.charges import quantity_of
 from fhir_server.resources.billing.crediting import Credit, credit_lines
 from fhir_server.resources.billing.invoice import RELEASED_AS
@@ -30,12 +33,13 @@ from fhir_server.resources.billing.invoicing import (
     TYPE_SYSTEM,
     amounts,
     credited_lines,
+    credited_of,
     lines_in,
     require_currency,
     require_own,
     with_extension,
 )
-from fhir_server.resources.billing.money import ZERO, amount_of, number_of
+from fhir_server.resources.billing.money import ZERO, amount_of, number_of, sum_of
 from fhir_server.resources.change import Known
 
 ISSUE = "https://osler.health/fhir/OperationDefinition/Invoice-issue"
@@ -70,7 +74,7 @@ async def issue(call: OperationCall, services: Services) -> FhirResponse:
 
 
 async def credit(call: OperationCall, services: Services) -> FhirResponse:
-    """The credit note, issued in its own series."""
+    """The credit note, issued in its own series, or the Task that asks for its approval."""
     asked = given(call, CREDIT)
     released = asked.one("charges") or "billable"
     if released not in RELEASES:
@@ -80,18 +84,26 @@ async def credit(call: OperationCall, services: Services) -> FhirResponse:
         invoice = require_own(await require(known, "Invoice", call.id))
         require_status(invoice, ISSUED, BALANCED)
         lines = credit_lines(invoice, _asked(asked, invoice), await _quantities(invoice, known, services))
+        currency = require_currency(invoice)
+        amount = sum_of((ZERO, *(-line.gross for line in lines)))
+        asking = await ask_for_approval(
+            CREDITS_OF, asked, invoice["id"], amount, credited_of(invoice), currency, known, services
+        )
+        if asking is not None:
+            return [asking]
         note: Resource = {
             "resourceType": "Invoice",
             "id": services.new_id(),
             "extension": [
                 {"url": CREDITS, "valueReference": {"reference": f"Invoice/{invoice['id']}"}},
                 {"url": RELEASED_AS, "valueCode": released},
+                *approvals_named(asked, services),
             ],
             "status": ISSUED,
             "type": {"coding": [{"system": TYPE_SYSTEM, "code": CREDIT_NOTE, "display": "Credit note"}]},
         }
         note |= {k: invoice[k] for k in ("subject", "recipient", "issuer", "account") if k in invoice}
-        note |= amounts(lines, require_currency(invoice))
+        note |= amounts(lines, currency)
         note["note"] = [{"text": str(asked.one("reason"))}]
         return [Write(_dated(note, asked), "POST", fresh=True)]
 

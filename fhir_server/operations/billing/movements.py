@@ -27,6 +27,7 @@ from fhir_server.resources.billing.invoicing import (
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, money, sum_of
 from fhir_server.resources.billing.numbering import number_in
+from fhir_server.resources.billing.payments import adjustment_of
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of
 
@@ -161,4 +162,5 @@ def _of_payment(
     date = str(payment.get("paymentDate") or payment.get("created"))
     reference = payment.get("paymentIdentifier", {}).get("value", "")
     at = parse_interval(str(payment.get("created") or date), zone)[0]
-    return Movement(at, date, PAID, str(reference), f"{PAYMENT}/{payment['id']}", sum_of((ZERO, -amount)))
+    kind = adjustment_of(payment) or PAID
+    return Movement(at, date, kind, str(reference), f"{PAYMENT}/{payment['id']}", sum_of((ZERO, -amount)))

@@ -16,7 +16,7 @@ from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan as Looking
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.writing import commit, prepare
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import (
     OSLER,
     holder_of,
@@ -26,6 +26,7 @@ from fhir_server.operations.billing.asking import (
     require_invoice,
 )
 from fhir_server.operations.billing.providers import Checkout, Event, Order, providers_of
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import (

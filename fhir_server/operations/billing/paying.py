@@ -12,7 +12,7 @@ from decimal import Decimal
 from fhir_r4.errors import BusinessRule
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import (
     OSLER,
     collection,
@@ -25,6 +25,7 @@ from fhir_server.operations.billing.asking import (
     told,
 )
 from fhir_server.operations.billing.notices import notice
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.billing.invoicing import open_of, require_currency
 from fhir_server.resources.billing.money import ZERO, money

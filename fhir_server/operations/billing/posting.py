@@ -7,38 +7,42 @@ invoice. Posting a ClaimResponse again changes nothing and answers the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule, NotFound
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import OSLER, collection, method_concept, require_invoice
 from fhir_server.operations.billing.paying import settling
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.billing.claiming import INVOICE, posted_id, share_invoice
+from fhir_server.resources.billing.adjudication import explanation_of_answer, items_of
+from fhir_server.resources.billing.claiming import INVOICE, POSTED, posted_id, share_invoice
+from fhir_server.resources.billing.covering import insurance_plan
 from fhir_server.resources.billing.invoicing import ISSUED, open_of, require_currency
 from fhir_server.resources.billing.money import ZERO, amount_of, money
 from fhir_server.resources.billing.payments import METHOD, new_payment
+from fhir_server.resources.billing.plans import plan_of
 from fhir_server.resources.billing.sharing import shares_of
 from fhir_server.resources.change import Known
+from fhir_server.search.tree import RefersTo
 
 POST = OSLER + "ClaimResponse-post"
 
 
 async def post(call: OperationCall, services: Services) -> FhirResponse:
-    """A Bundle of the payment, if there is one, and the patient's Invoice, if there is one."""
+    """A Bundle of the payment, the patient's Invoice and the ExplanationOfBenefit, as far as there are such."""
     asked = given(call, POST)
     found: list[Resource] = []
 
     async def plan(known: Known) -> Sequence[Write]:
         response = await _response(known, call.id)
         already = [
-            r
-            for type in ("PaymentReconciliation", "Invoice")
-            if (r := await known.current(type, posted_id(response["id"]))) is not None
+            r for type in POSTED if (r := await known.current(type, posted_id(response["id"]))) is not None
         ]
         found[:] = already
         return [] if already else await _writes(response, known, services)
@@ -78,7 +82,29 @@ async def _writes(response: Resource, known: Known, services: Services) -> list[
     if denied > ZERO:
         payer = response["insurer"].get("display", "the payer")
         writes.append(Write(share_invoice(id, invoice, denied, payer)))
-    return writes
+    explained = await _explained(claim, response, currency, known, services)
+    return writes if explained is None else [*writes, Write(explained)]
+
+
+async def _explained(
+    claim: Resource, response: Resource, currency: str, known: Known, services: Services
+) -> Resource | None:
+    """The ExplanationOfBenefit of a decision that was made elsewhere, which counts in the year; None where there is one."""
+    bases = local_bases(services)
+    for eob in await known.find("ExplanationOfBenefit", RefersTo("claim", "Claim", claim["id"])):
+        live = eob.get("status") == "active"
+        if live and local_id(eob.get("claimResponse"), "ClaimResponse", bases) == response["id"]:
+            return None
+    focal = next((i["coverage"] for i in claim["insurance"] if i.get("focal") is True), None)
+    id = local_id(focal, "Coverage", bases)
+    coverage = None if id is None else await known.current("Coverage", id)
+    if coverage is None:
+        return None
+    day = date.fromisoformat(str(claim.get("billablePeriod", {}).get("start", response["created"]))[:10])
+    items, _ = items_of(claim)
+    plan = plan_of(await insurance_plan(known, coverage, bases), coverage, day, currency)
+    names = [plan.rule_for(item.codes).name for item in items]
+    return explanation_of_answer(posted_id(response["id"]), claim, response, coverage, names, items, day.year)
 
 
 def _payment(

@@ -18,11 +18,19 @@ from typing import TYPE_CHECKING, Any
 from fhir_r4.errors import Unavailable
 from fhir_server.operations.billing.movements import CREDIT, INVOICE, MOVED, PAID, Statement
 from fhir_server.resources.billing.money import sum_of
+from fhir_server.resources.billing.payments import DISCOUNT, WRITE_OFF
 
 if TYPE_CHECKING:
     from reportlab.pdfgen.canvas import Canvas
 
-NAMES = {INVOICE: "Invoice", CREDIT: "Credit note", PAID: "Payment", MOVED: "Moved to another payer"}
+NAMES = {
+    INVOICE: "Invoice",
+    CREDIT: "Credit note",
+    PAID: "Payment",
+    MOVED: "Moved to another payer",
+    WRITE_OFF: "Written off",
+    DISCOUNT: "Discount",
+}
 # EPC069-12: the largest amount that the code can carry
 MOST_EPC = Decimal("999999999.99")
 

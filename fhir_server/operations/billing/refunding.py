@@ -12,25 +12,27 @@ from decimal import Decimal
 from fhir_r4.errors import BusinessRule
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
+from fhir_server.operations.billing.approving import approvals_named, ask_for_approval
 from fhir_server.operations.billing.asking import (
     OSLER,
     holder_of,
     identified,
     positive,
-    reference_ids,
     require_currency_is,
     require_invoice,
     require_payment,
     told,
 )
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.billing.approvals import approval_task, needs_approval
+from fhir_server.resources.billing.approvals import REFUND as REFUNDS
 from fhir_server.resources.billing.money import ZERO, money
 from fhir_server.resources.billing.payments import (
-    APPROVAL,
     Payment,
+    adjustment_extension,
+    adjustment_of,
     moved,
     new_payment,
     payment_of,
@@ -48,6 +50,11 @@ async def refund(call: OperationCall, services: Services) -> FhirResponse:
 
     async def plan(known: Known) -> Sequence[Write]:
         payment = await require_payment(known, call.id, services)
+        if adjustment_of(payment) is not None:
+            raise BusinessRule(
+                f"PaymentReconciliation/{call.id} is no money: $reverse takes back what was given up.",
+                "PaymentReconciliation",
+            )
         found = payment_of(payment, local_bases(services))
         stated = positive(asked, "amount")
         if stated is not None:
@@ -87,25 +94,19 @@ async def _out(
             f"{found.kept} of it are not used.",
             "amount",
         )
-    approvals = reference_ids(asked, "approval", "Task", services)
-    if not approvals and await needs_approval(
-        found.amount - _left(found) + amount, found.currency, known, services
-    ):
-        asker = asked.one("requester") or {"display": "cashier"}
-        if "reference" not in asker:
-            raise BusinessRule(
-                "An amount above the limit needs to be known who asks for it: the parameter requester.",
-                "requester",
-            )
-        task = approval_task(
-            services.new_id(), payment["id"], amount, found.currency, known.now, asker, asked.one("reason")
+    kind = adjustment_of(payment)
+    if kind is None:
+        gone = found.amount - _left(found)
+        asking = await ask_for_approval(
+            REFUNDS, asked, payment["id"], amount, gone, found.currency, known, services
         )
-        return [Write(task, "POST", True)]
+        if asking is not None:
+            return [asking]
     at = format_instant(known.now)
     released = await _released(payment, found, amount, at, known, services)
-    extensions = told(asked) + [
-        {"url": APPROVAL, "valueReference": {"reference": f"Task/{id}"}} for id in approvals
-    ]
+    extensions = told(asked) + approvals_named(asked, services)
+    if kind is not None:
+        extensions.append(adjustment_extension(kind, None, asked.one("requester")))
     out = new_payment(services.new_id(), money(-amount, found.currency), at, *extensions)
     taken = _taken(identified(out, asked), released, amount, at, services)
     writes = [Write(taken, "POST", True)]

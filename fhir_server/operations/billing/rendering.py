@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from fhir_r4.references import parse_reference
+from fhir_r4.references import local_id, parse_reference
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan
 from fhir_server.operations.billing.movements import number_text, settled_by
-from fhir_server.operations.billing.printing import InvoicePaper, Letterhead, PaperLine, invoice_pdf
+from fhir_server.operations.billing.printing import NAMES, InvoicePaper, Letterhead, PaperLine, invoice_pdf
 from fhir_server.operations.billing.requesting import require
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import quantity_of, service_time
 from fhir_server.resources.billing.invoicing import (
@@ -36,6 +35,7 @@ from fhir_server.resources.billing.invoicing import (
     require_own,
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, money, sum_of
+from fhir_server.resources.billing.payments import adjustment_of
 from fhir_server.resources.billing.pricing import BASE, INFORMATIONAL, TAX, component_of, group_of
 from fhir_server.resources.billing.sharing import shares_of
 from fhir_server.resources.change import Known
@@ -179,7 +179,9 @@ async def _of_payers(invoice: Resource, known: Known, services: Services) -> lis
 async def _settler(by: str, known: Known, services: Services) -> str:
     """Who bears a part: a payment, or the payer to whom it was moved."""
     if not by.startswith("Invoice/"):
-        return "Paid"
+        payment = await _referred({"reference": by}, known, services)
+        kind = adjustment_of(payment)
+        return "Paid" if kind is None else NAMES[kind]
     other = await _referred({"reference": by}, known, services)
     if other is None:
         return "Borne by another payer"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_r4.errors import BusinessRule, InvalidRequest, NotFound
+from fhir_r4.references import local_id
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import OperationCall, Resource, Services
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.settings import SETTINGS_ID, BillingSettings, settings_now
 from fhir_server.resources.change import Known

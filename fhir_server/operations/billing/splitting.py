@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from datetime import date
 
 from fhir_r4.errors import BusinessRule, InvalidRequest
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import OSLER, collection, reference_ids, require_invoice
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.claiming import claim_for
 from fhir_server.resources.billing.covering import Covered, coverages_of, covered, line_amounts

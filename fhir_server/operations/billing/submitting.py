@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from fhir_r4.errors import BusinessRule, InvalidRequest, NotFound
+from fhir_r4.errors import BusinessRule, NotFound
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan as Looking
-from fhir_server.operations.acting import Write, carry_out
+from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.asking import OSLER, collection
+from fhir_server.operations.billing.bundled import Sent, bundle_of, opened, referred_to, taken_along
 from fhir_server.operations.billing.forwarding import forward, payer_address, taken_in
+from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.adjudication import (
     Item,
@@ -53,51 +55,64 @@ class Answered:
 
 
 async def submit(call: OperationCall, services: Services) -> FhirResponse:
-    """The ClaimResponse."""
+    """The ClaimResponse; in a Bundle with what it refers to when the Claim came in one."""
     asked = given(call, SUBMIT)
-    sent = claim_in(asked.one("resource"))
-    outside = await _from_outside(sent, services)
+    sent = opened(asked.one("resource"))
+    outside = await _from_outside(sent, call, services)
     found: list[Resource] = []
+    along: list[Resource] = []
 
     async def plan(known: Known) -> Sequence[Write]:
-        answered = await _submitted(sent, outside, known, services)
+        claim, brought = await taken_along(sent, known, services)
+        answered = await _submitted(claim, outside, known, services)
         found[:] = [answered.response]
-        return answered.writes
+        along[:] = [] if not sent.bundled else await referred_to(answered.response, known, services)
+        return [*answered.writes, *brought] if answered.writes else ()
 
     def answer(written: Sequence[Resource]) -> Resource:
-        return written[1] if len(written) > 1 else found[0]
+        response = written[1] if len(written) > 1 else found[0]
+        if not sent.bundled:
+            return response
+        base, at = call.request.base, str(response["created"])
+        others = [r for r in along if r["resourceType"] != "Claim"]
+        return bundle_of([response, *others], base, at, services.new_id())
 
     return await carry_out(call, services, asked, plan, answer)
 
 
-def claim_in(resource: Resource) -> Resource:
-    """The Claim that was sent, alone or as the only entry of a Bundle. Raises InvalidRequest."""
-    if resource.get("resourceType") == "Bundle":
-        entries = [e.get("resource", {}) for e in resource.get("entry", ())]
-        if len(entries) != 1:
-            raise InvalidRequest(
-                "A Bundle to submit has one entry, the Claim; write what it refers to first.", "resource"
-            )
-        resource = entries[0]
-    if resource.get("resourceType") != "Claim":
-        raise InvalidRequest("What is submitted is a Claim.", "resource")
-    return resource
+async def _from_outside(sent: Sent, call: OperationCall, services: Services) -> Resource | None:
+    """What a payer with a server of its own answers; None when the claim is judged here, or was answered already.
 
-
-async def _from_outside(sent: Resource, services: Services) -> Resource | None:
-    """What a payer with a server of its own answers; None when the claim is judged here, or was answered already."""
+    The Claim goes there in a Bundle with what it refers to: as it came, or with what is here.
+    """
     looking = Looking(services, ())
-    address = await payer_address(looking, sent.get("insurer"), services)
+    claim, _ = await taken_along(sent, looking, services)
+    address = await payer_address(looking, claim.get("insurer"), services)
     if address is None:
         return None
-    _, answered = await _earlier(sent, looking)
+    _, answered = await _earlier(claim, looking)
     if answered is not None and await _is_final(answered, looking):
         return None
-    if not sent.get("identifier"):
+    if not claim.get("identifier"):
         raise BusinessRule(
             "A claim that is forwarded has an identifier, by which it is known again.", "Claim.identifier"
         )
-    return await forward(address, "Claim/$submit", sent, "ClaimResponse")
+    return await forward(
+        address, "Claim/$submit", await _envelope(sent, call, looking, services), "ClaimResponse"
+    )
+
+
+async def _envelope(sent: Sent, call: OperationCall, known: Known, services: Services) -> Resource:
+    """The Bundle in which a Claim goes to a payer."""
+    id, at = services.new_id(), format_instant(known.now)
+    if not sent.bundled:
+        claim = sent.claim if "id" in sent.claim else {**sent.claim, "id": id}
+        others = await referred_to(claim, known, services)
+        return bundle_of([claim, *others], call.request.base, at, id)
+    first: Resource = {"fullUrl": f"urn:uuid:{id}", "resource": sent.claim}
+    others_ = [({"fullUrl": full} if full else {}) | {"resource": r} for full, r in sent.others]
+    made = bundle_of([], "", at, id)
+    return {**made, "entry": [first, *others_]}
 
 
 async def _earlier(sent: Resource, known: Known) -> tuple[Resource | None, Resource | None]:
@@ -238,17 +253,24 @@ async def _paid_before(
 
 
 async def inquire(call: OperationCall, services: Services) -> FhirResponse:
-    """A Bundle of the ClaimResponse that is known; one that the payer has not decided yet is asked for again."""
+    """A Bundle of the ClaimResponses that are known; one that the payer has not decided yet is asked for again.
+
+    A Claim without id and identifier asks for all of its patient, use and insurer, made in its billablePeriod.
+    """
     asked = given(call, INQUIRE)
-    sent = claim_in(asked.one("resource"))
+    sent = opened(asked.one("resource"))
     looking = Looking(services, ())
-    stored, response = await _earlier(sent, looking)
+    claim, _ = await taken_along(sent, looking, services)
+    if "id" not in claim and not claim.get("identifier"):
+        return FhirResponse(200, resource=collection(await _alike(claim, looking, services)))
+    stored, response = await _earlier(claim, looking)
     if stored is None or response is None:
         raise NotFound("No claim that was submitted is known by this id or identifier.")
     address = await payer_address(looking, stored.get("insurer"), services)
     if address is None or response.get("outcome") not in ("queued", "partial"):
         return FhirResponse(200, resource=collection([response]))
-    outside = await forward(address, "Claim/$inquire", stored, "ClaimResponse")
+    envelope = await _envelope(Sent(stored), call, looking, services)
+    outside = await forward(address, "Claim/$inquire", envelope, "ClaimResponse")
     found = response
     again = taken_in(
         services, outside, id=found["id"], patient=found["patient"], request=found["request"],
@@ -259,3 +281,24 @@ async def inquire(call: OperationCall, services: Services) -> FhirResponse:
         return [Write(again)]
 
     return await carry_out(call, services, asked, plan, collection)
+
+
+async def _alike(asked: Resource, known: Known, services: Services) -> list[Resource]:
+    """The ClaimResponses of a patient that an inquiry without a name of its claim means. Raises NotFound without any."""
+    bases = local_bases(services)
+    patient = local_id(asked.get("patient"), "Patient", bases)
+    if patient is None or await known.current("Patient", patient) is None:
+        raise NotFound("No claim that was submitted is known: the patient is not.")
+    where = all_of([RefersTo("patient", "Patient", patient), TokenIs("use", None, asked["use"])])
+    insurer = local_id(asked.get("insurer"), "Organization", bases)
+    period = asked.get("billablePeriod")
+    found = [
+        r
+        for r in await known.find("ClaimResponse", where, MOST)
+        if r.get("status") == "active"
+        and (insurer is None or local_id(r.get("insurer"), "Organization", bases) == insurer)
+        and in_period(period, date.fromisoformat(str(r["created"])[:10]))
+    ]
+    if not found:
+        raise NotFound("No claim of this patient that was submitted is known.")
+    return found

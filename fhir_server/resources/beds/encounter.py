@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fhir_r4.errors import BusinessRule, Issue
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.flags import closed, is_of_stay, override_flag
@@ -21,7 +22,6 @@ from fhir_server.resources.beds.places import (
     is_bed,
     kind_of,
     left_by,
-    local_id,
     status_of,
     with_status,
 )

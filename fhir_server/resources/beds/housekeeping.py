@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import is_bed, left_by, local_id, status_of, with_status
+from fhir_server.resources.beds.places import is_bed, left_by, status_of, with_status
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fhir_r4.references import parse_reference
+from fhir_r4.references import local_id
 from fhir_server.context import Resource
 
 OSLER = "https://osler.health/fhir/StructureDefinition/"
@@ -36,15 +36,6 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     "O": frozenset("CHK"),
 }
 BED = {"coding": [{"system": PHYSICAL_TYPE, "code": "bd", "display": "Bed"}]}
-
-
-def local_id(reference: Any, type: str, bases: Sequence[str] = ()) -> str | None:
-    """The id of the resource of `type` on this server that a Reference names, or None."""
-    text = reference.get("reference") if isinstance(reference, dict) else None
-    if not isinstance(text, str):
-        return None
-    found = parse_reference(text, bases)
-    return found.id if found.local and found.type == type else None
 
 
 def says_bed(concept: Any) -> bool:

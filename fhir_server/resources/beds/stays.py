@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from fhir_r4.references import local_id
 from fhir_r4.temporal import OPEN_HIGH, OPEN_LOW, parse_interval
 from fhir_server.context import Resource
-from fhir_server.resources.beds.places import OSLER, local_id, parts_of, says_bed
+from fhir_server.resources.beds.places import OSLER, parts_of, says_bed
 from fhir_server.store.records import Claim
 
 HOLD_EXPIRES = OSLER + "hold-expires"

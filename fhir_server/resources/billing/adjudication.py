@@ -23,6 +23,7 @@ from fhir_server.resources.billing.money import (
     money,
     number_of,
     rounded,
+    spread,
     sum_of,
 )
 from fhir_server.resources.billing.plans import Code, Used, codes_of
@@ -252,3 +253,38 @@ def explanation_of(
         "payment": response["payment"],
         "benefitPeriod": {"start": f"{year}-01-01", "end": f"{year}-12-31"},
     }
+
+
+def explanation_of_answer(
+    id: str,
+    claim: Resource,
+    response: Resource,
+    coverage: Resource,
+    names: Sequence[str],
+    items: Sequence[Item],
+    year: int,
+) -> Resource:
+    """The ExplanationOfBenefit of what another payer has answered: its adjudications, or its payment spread over the items."""
+    currency = items_of(claim)[1]
+    told = {int(i["itemSequence"]): list(i.get("adjudication", ())) for i in response.get("item", ())}
+    paid = response.get("payment", {}).get("amount")
+    benefits = paid_by_item(response, currency)
+    if paid is not None and not any(benefits.values()):
+        amount = amount_of(paid, "ClaimResponse.payment.amount", currency)
+        parts = spread(amount, [item.amount for item in items], digits_of(currency)) if items else ()
+        for item, part in zip(items, parts, strict=True):
+            told.setdefault(item.sequence, []).append(_told(CATEGORIES["paid"], part, currency))
+    whole = {
+        "item": [
+            {"itemSequence": item.sequence, "adjudication": told.get(item.sequence, [])} for item in items
+        ],
+        "total": response.get("total", []),
+        "payment": response.get("payment", {}),
+    }
+    made = explanation_of(id, claim, {**response, **whole}, coverage, names, year)
+    made["item"] = [_without_empty(item) for item in made["item"]]
+    return _without_empty(made)
+
+
+def _without_empty(element: Resource) -> Resource:
+    return {k: v for k, v in element.items() if v not in ([], {})}

@@ -1,29 +1,32 @@
-"""Make charges of what was done: for each event the definitions that charge for it, each event once.
+"""Make charges of what was done: for each event the definitions that charge for it, each event once; and take back what was not done.
 
 The id of a charge that is made here follows from its event, definition and day, so making it again finds it there; what
-somebody has charged by hand is found by its `service`. An invariant to keep: a second run adds nothing.
+somebody has charged by hand is found by its `service`. Invariants to keep: a second run changes nothing; what is billed, and what was
+charged by hand, is left to people and told.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fhir_r4.errors import BusinessRule, Issue
-from fhir_r4.references import parse_reference
+from fhir_r4.references import local_id, parse_reference
 from fhir_r4.temporal import OPEN_HIGH, format_instant
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
+from fhir_server.resources.beds.stays import start_of
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.bed_days import bed_days
 from fhir_server.resources.billing.charges import (
+    OSLER,
     account_currency,
     charge_key,
     currencies_of,
     day_of,
     event_extension,
     event_keys,
+    event_of,
 )
 from fhir_server.resources.billing.charging import priced, settings_for
 from fhir_server.resources.billing.events import (
@@ -37,40 +40,50 @@ from fhir_server.resources.billing.events import (
     time_of,
     was_done,
 )
+from fhir_server.resources.billing.invoicing import extension, with_extension
+from fhir_server.resources.billing.lifecycle import billed_by
 from fhir_server.resources.billing.price_list import price_list
-from fhir_server.resources.billing.settings import day_at
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import RefersTo
+
+# on a charge that was taken back by the server: why
+RETRACTED = OSLER + "charge-retracted"
+# in which states a charge is the server's to change
+OPEN = ("planned", "billable")
+# how often a day may come and go
+MOST_TIMES = 50
 
 
 @dataclass(slots=True)
 class Captured:
-    """The charges that were made, and what could not be charged, with the reason."""
+    """The charges that were made, those that were changed or taken back, and what could not be done, with the reason."""
 
     charges: list[Resource] = field(default_factory=list)
+    changed: list[Resource] = field(default_factory=list)
     problems: list[Issue] = field(default_factory=list)
 
 
 class Capture:
-    """Captures charges for an account. `charged` are the keys of events that are charged already."""
+    """Captures charges for an account. `charged` are the charges that there are, by the keys of their events."""
 
-    def __init__(self, known: Known, services: Services, account: str, charged: Collection[str] = ()) -> None:
+    def __init__(
+        self, known: Known, services: Services, account: str, charged: Mapping[str, Resource] | None = None
+    ) -> None:
         self._known = known
         self._services = services
         self._account = account
-        self._charged = set(charged)
+        self._charged = dict(charged or {})
         self._zone = services.settings.default_timezone
         self._bases = local_bases(services)
         self._currency: str | None = None
         self.found = Captured()
 
     async def event(self, event: Resource, encounter: str | None) -> None:
-        """Charge for an event that was done, in the Encounter with that id."""
+        """Charge for an event that was done, in the Encounter with that id; take back what is charged and was not done so."""
         reference = f"{event['resourceType']}/{event['id']}"
         subject = subject_of(event)
         if subject is None or not was_done(event):
-            if event["resourceType"] != "Encounter":
-                self._tell_charged(reference, f"it is {event.get('status')}")
+            await self._correct(reference, (), f"it is {event.get('status')}")
             return
         concepts = [*concepts_of(event)]
         item = await self._item(event)
@@ -83,37 +96,43 @@ class Capture:
         quantity = quantity_in(event)
         if quantity is not None:
             about["quantity"] = quantity
-        for url in (await price_list(self._services)).urls_for(concepts):
-            day = day_of(when, self._zone).isoformat()
+        day = day_of(when, self._zone).isoformat()
+        urls = (await price_list(self._services)).urls_for(concepts)
+        for url in urls:
             await self._charge(url, reference, day, subject, encounter, about, concepts)
+        if time_of(event) is not None:
+            wanted = [charge_key(reference, url, day) for url in urls]
+            await self._correct(reference, wanted, "it is of another day or for something else")
 
     async def bed_days(self, stay: Resource, until: int) -> None:
-        """Charge for the days of a stay up to an instant."""
+        """Charge for the days of a stay up to an instant, by the rule in force when it began; take back what is no day of it."""
         urls = (await price_list(self._services)).urls_for([BED_DAY])
         if not urls:
             return
-        settings = await settings_for(until, self._known, self._services)
-        days = bed_days(stay, settings, until, self._zone, self._bases)
-        counted = {day.day.isoformat() for day in days}
-        last = day_at(until, self._zone).isoformat()
-        for url in urls:
-            for key in sorted(
-                k for k in self._charged if k.startswith(charge_key(f"Encounter/{stay['id']}", url, ""))
-            ):
+        began = start_of(stay.get("period", {}).get("start"))
+        settings = await settings_for(
+            self._known.now if began is None else began, self._known, self._services
+        )
+        reference = f"Encounter/{stay['id']}"
+        by_now = bed_days(stay, settings, self._known.now + 1, self._zone, self._bases)
+        counted = {charge_key(reference, url, d.day.isoformat()) for d in by_now for url in urls}
+        for key in self._keys_of(reference):
+            if _url(key) in urls and key not in counted:
                 day = key.rpartition("|")[2]
-                if day < last and day not in counted:
-                    self._tell_charged(f"Encounter/{stay['id']}", f"{day} is no day of the stay", key)
-        for one in days:
+                self._take_back(reference, key, f"{day} is no day of the stay")
+        for one in bed_days(stay, settings, until, self._zone, self._bases):
+            about = {"occurrenceDateTime": one.day.isoformat()}
             for url in urls:
                 await self._charge(
                     url,
-                    f"Encounter/{stay['id']}",
+                    reference,
                     one.day.isoformat(),
                     stay.get("subject"),
                     stay["id"],
-                    {"occurrenceDateTime": one.day.isoformat()},
+                    about,
                     [BED_DAY],
                     one.location,
+                    again=True,
                 )
 
     async def _charge(
@@ -126,10 +145,15 @@ class Capture:
         about: Mapping[str, object],
         concepts: list[Resource],
         location: str | None = None,
+        *,
+        again: bool = False,
     ) -> None:
+        """Charge for an event once; with `again` a charge of the server's own is priced anew: the place may be another by now."""
         key = charge_key(event, url, day)
-        id = "charge-" + hashlib.sha256(key.encode()).hexdigest()[:48]
-        if key in self._charged or await self._known.current("ChargeItem", id) is not None:
+        id, had = await self._made(key)
+        if had is not None:
+            if again and _is_own(had) and had.get("status") in OPEN:
+                await self._priced_anew(had, url, key, event, day, location)
             return
         definition = (await price_list(self._services)).versions(url)[0]
         charge: Resource = {
@@ -147,16 +171,80 @@ class Capture:
         if EVENTS[type].service:
             charge["service"] = [{"reference": event}]
         charge["account"] = [{"reference": f"Account/{self._account}"}]
+        made = await self._price(charge, url, event, day, location)
+        if made is None or not await self._in_currency(made, event):
+            return
+        self._charged[key] = made
+        self.found.charges.append(made)
+
+    async def _made(self, key: str) -> tuple[str, Resource | None]:
+        """The charge that there is for an event; or, with None, the id of one that is to be made."""
+        if key in self._charged:
+            return "", self._charged[key]
+        for times in range(MOST_TIMES):
+            id = _charge_id(key, times)
+            found = await self._known.current("ChargeItem", id)
+            if found is None or extension(found, RETRACTED) is None:
+                return id, found
+        raise BusinessRule(f"The event {key} was charged and taken back {MOST_TIMES} times.", "ChargeItem")
+
+    async def _price(
+        self, charge: Resource, url: str, event: str, day: str, location: str | None
+    ) -> Resource | None:
+        """The charge with its price; None when the conditions do not hold, or when there is none, which is told."""
         try:
-            made = await priced(charge, url, self._known, self._services, location)
+            return await priced(charge, url, self._known, self._services, location)
         except BusinessRule as problem:
             told = f"{event} of {day} was not charged by {url}: {problem}"
             self.found.problems.append(Issue("warning", "business-rule", told, (event,)))
-            return
-        if made is None or not await self._in_currency(made, event):
-            return
-        self._charged.add(key)
-        self.found.charges.append(made)
+            return None
+
+    async def _priced_anew(
+        self, had: Resource, url: str, key: str, event: str, day: str, location: str | None
+    ) -> None:
+        problems = len(self.found.problems)
+        made = await self._price(had, url, event, day, location)
+        if made is None:
+            if len(self.found.problems) == problems:
+                self._take_back(event, key, f"the conditions of {url} do not hold on {day}", had)
+        elif _without_meta(made) != _without_meta(had):
+            self._charged[key] = made
+            self.found.changed.append(made)
+
+    # What is charged and was not done
+
+    async def _correct(self, event: str, wanted: Iterable[str], why: str) -> None:
+        """Take back the charges of an event that are not wanted, bed days aside."""
+        prices = await price_list(self._services)
+        beds, kept = prices.urls_for([BED_DAY]), set(wanted)
+        for key in self._keys_of(event):
+            own = _is_own(self._charged[key])
+            # a charge by hand for what was done may be for anything; a definition that is gone says nothing
+            if key in kept or _url(key) in beds or (kept and not own) or not prices.versions(_url(key)):
+                continue
+            self._take_back(event, key, why)
+
+    def _take_back(self, event: str, key: str, why: str, had: Resource | None = None) -> None:
+        charge = self._charged.get(key) or had
+        assert charge is not None
+        if _is_own(charge) and charge.get("status") in OPEN:
+            told = f"Taken back: {why}."
+            note = [
+                *charge.get("note", ()),
+                {"time": format_instant(self._known.now), "text": told},
+            ]
+            back = with_extension(charge, {"url": RETRACTED, "valueString": why})
+            self._charged.pop(key, None)
+            self.found.changed.append({**back, "status": "entered-in-error", "note": note})
+        elif charge.get("status") in (*OPEN, "billed"):
+            by = billed_by(charge)
+            told = f"{event} is charged, and {why}."
+            if by is not None:
+                told += f" ChargeItem/{charge['id']} is billed by {by}: credit it."
+            self.found.problems.append(Issue("warning", "business-rule", told, (event,)))
+
+    def _keys_of(self, event: str) -> list[str]:
+        return sorted(key for key in self._charged if key.startswith(f"charge:{event}|"))
 
     async def _in_currency(self, charge: Resource, event: str) -> bool:
         """Whether the charge is in the currency of the account, which the first charge decides."""
@@ -171,23 +259,18 @@ class Capture:
         self._currency = currency
         return True
 
-    def know(self, charged: Collection[str]) -> None:
-        """Keys of more events that are charged already."""
+    def know(self, charged: Mapping[str, Resource]) -> None:
+        """More charges that there are."""
         self._charged.update(charged)
 
-    async def free(self) -> list[Resource]:
-        """The charges that were made, without those of events that are charged in a way that no search finds."""
+    async def writes(self) -> list[Resource]:
+        """What is to be written: charges that were made, but for events that are charged in a way that no search finds; and changes."""
         keys = {c["id"]: event_keys(c, self._zone, self._bases) for c in self.found.charges}
         wanted = {key for found in keys.values() for key in found}
         now = self._known.now
         held = await self._services.store.claims(wanted, (now, OPEN_HIGH)) if wanted else {}
-        return [c for c in self.found.charges if not any(held.get(key) for key in keys[c["id"]])]
-
-    def _tell_charged(self, event: str, why: str, key: str = "") -> None:
-        """Tell that something is charged that was not done: what is billed already cannot be taken back here."""
-        if key or any(k.startswith(f"charge:{event}|") for k in self._charged):
-            told = f"{event} is charged, and {why}."
-            self.found.problems.append(Issue("warning", "business-rule", told, (event,)))
+        free = [c for c in self.found.charges if not any(held.get(key) for key in keys[c["id"]])]
+        return [*free, *self.found.changed]
 
     async def _item(self, event: Resource) -> Resource | None:
         """The code of the Medication or Device that an event refers to."""
@@ -205,13 +288,32 @@ class Capture:
         return code if isinstance(code, dict) else None
 
 
-async def keys_on(known: Known, services: Services, type: str, id: str, most: int) -> set[str]:
-    """The events that ChargeItems on a resource (Account, or an event as `service`) have charged."""
-    param = "account" if type == "Account" else "service"
+def _charge_id(key: str, times: int) -> str:
+    """The id of the charge of an event that was taken back so many times before."""
+    text = key if times == 0 else f"{key}#{times}"
+    return "charge-" + hashlib.sha256(text.encode()).hexdigest()[:48]
+
+
+def _is_own(charge: Resource) -> bool:
+    """Whether the server itself has made a charge."""
+    return str(charge["id"]).startswith("charge-") and event_of(charge) is not None
+
+
+def _url(key: str) -> str:
+    return key.split("|")[1]
+
+
+def _without_meta(resource: Resource) -> Resource:
+    return {k: v for k, v in resource.items() if k != "meta"}
+
+
+async def charges_on(known: Known, services: Services, type: str, id: str, most: int) -> dict[str, Resource]:
+    """The ChargeItems on an Account, for an Encounter, or for an event as `service`, by the keys of their events."""
+    param = {"Account": "account", "Encounter": "context"}.get(type, "service")
     found = await known.find("ChargeItem", RefersTo(param, type, id), most)
     zone, bases = services.settings.default_timezone, local_bases(services)
     return {
-        key
+        key: charge
         for charge in found
         if charge.get("status") != "entered-in-error"
         for key in event_keys(charge, zone, bases)

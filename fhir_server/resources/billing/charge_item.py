@@ -6,8 +6,8 @@ An invariant to keep: a charge is billed exactly while a live invoice has it on 
 from __future__ import annotations
 
 from fhir_r4.errors import BusinessRule
+from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import (
     BILLED_BY,

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule
-from fhir_r4.references import parse_reference
+from fhir_r4.references import local_id, parse_reference
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id, parent_of
+from fhir_server.resources.beds.places import parent_of
 from fhir_server.resources.beds.stays import places_of
 from fhir_server.resources.beds.surroundings import MOST_LEVELS, local_bases
 from fhir_server.resources.billing.charges import (

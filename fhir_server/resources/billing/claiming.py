@@ -15,6 +15,8 @@ from fhir_server.resources.billing.transfer import MOVED
 
 INVOICE = OSLER + "claim-invoice"
 SHARE = "share"
+# what the posting of a ClaimResponse may write, under the same id
+POSTED = ("PaymentReconciliation", "Invoice", "ExplanationOfBenefit")
 
 
 def claim_for(

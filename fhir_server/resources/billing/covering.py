@@ -8,8 +8,8 @@ from datetime import date
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule
+from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.adjudication import used_of
 from fhir_server.resources.billing.plans import Plan, Used, plan_named, plan_of, why_not_in_force

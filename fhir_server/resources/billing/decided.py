@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fhir_r4.errors import BusinessRule
+from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.billing.claiming import posted_id
+from fhir_server.resources.billing.claiming import POSTED, posted_id
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manner, Manners
 from fhir_server.search.tree import RefersTo
 
@@ -50,7 +50,7 @@ async def _answered(claim: Resource, known: Known, services: Services) -> str | 
 
 async def is_posted(response: Resource, known: Known) -> bool:
     """Whether a ClaimResponse is in the books."""
-    for type in ("PaymentReconciliation", "Invoice"):
+    for type in POSTED:
         if await known.current(type, posted_id(response["id"])) is not None:
             return True
     return False

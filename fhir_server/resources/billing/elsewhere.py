@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fhir_r4.errors import BusinessRule, Issue
-from fhir_r4.references import parse_reference
+from fhir_r4.references import local_id, parse_reference
 from fhir_server.context import Resource
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.billing.invoicing import (
     CREDITED,
     ERROR,

@@ -11,12 +11,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from fhir_r4.errors import BusinessRule
+from fhir_r4.references import local_id
 from fhir_r4.temporal import MINUTE, format_instant, parse_interval
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.beds.surroundings import local_bases
+from fhir_server.resources.billing.approvals import CREDIT, approval_claims, require_approval
 from fhir_server.resources.billing.charges import BILLED_BY
 from fhir_server.resources.billing.crediting import credits_in
+from fhir_server.resources.billing.discounting import require_discount_approved
 from fhir_server.resources.billing.elsewhere import kept_as_record, written_elsewhere
 from fhir_server.resources.billing.invoicing import (
     CREDITED,
@@ -31,6 +33,7 @@ from fhir_server.resources.billing.invoicing import (
     Line,
     check_sums,
     credited_lines,
+    credited_of,
     currency_in,
     extension,
     fully_credited,
@@ -90,6 +93,7 @@ class Judgement:
     def __init__(self, change: Change, known: Known, services: Services) -> None:
         self.change = change
         self.known = known
+        self.services = services
         self.bases = local_bases(services)
         self.zone = services.settings.default_timezone
         self.own = f"Invoice/{change.id}"
@@ -161,6 +165,8 @@ class Judgement:
                 "What an invoice comes to is not below nothing; a credit note takes back.",
                 "Invoice.totalGross",
             )
+        else:
+            await require_discount_approved(invoice, self.known, self.services)
         made = {**invoice, "date": invoice.get("date", format_instant(at))}
         return with_state(await self._numbered(made, series, at, settings))
 
@@ -228,6 +234,16 @@ class Judgement:
                 " first: PaymentReconciliation/[id]/$reverse.",
                 "Invoice.totalGross",
             )
+        await require_approval(
+            CREDIT,
+            note,
+            original["id"],
+            credited,
+            credited_of(original),
+            currency,
+            self.known,
+            self.services,
+        )
         after = with_credited(original, credits)
         self.writes["Invoice", original["id"]] = after
         told = extension(note, RELEASED_AS)
@@ -307,6 +323,7 @@ class Judgement:
         numbered = number_in(invoice)
         if numbered is not None:
             claims.append(numbered[0].claim(numbered[1]))
+        claims += approval_claims(invoice, self.services)
         if is_credit_note(invoice):
             original = await self._original(invoice)
             units = -gross_in(invoice)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource
-from fhir_server.resources.beds.places import local_id
 from fhir_server.resources.billing.invoicing import (
     CREDITS,
     FINAL,
@@ -26,7 +26,14 @@ from fhir_server.resources.billing.invoicing import (
     require_currency,
 )
 from fhir_server.resources.billing.money import ZERO, amount_of, money, sum_of
-from fhir_server.resources.billing.payments import METHOD, is_payment, payment_of
+from fhir_server.resources.billing.payments import (
+    DISCOUNT,
+    METHOD,
+    WRITE_OFF,
+    adjustment_of,
+    is_payment,
+    payment_of,
+)
 from fhir_server.resources.billing.transfer import moved_from
 from fhir_server.resources.change import Change
 
@@ -36,6 +43,8 @@ PROFILE = OSLER + "ledger-entry"
 POSTING, DOCUMENT = OSLER + "ledger-posting", OSLER + "ledger-document"
 
 RECEIVABLE, REVENUE, TAX, CASH, BANK, DEPOSITS = "receivable", "revenue", "tax", "cash", "bank", "deposits"
+# what is given up of invoices that were issued
+GIVEN_UP: Mapping[str, str] = {WRITE_OFF: "write-offs", DISCOUNT: "discounts"}
 DOCUMENTS = ("Invoice", "PaymentReconciliation")
 
 
@@ -82,8 +91,7 @@ def _credits(invoice: Resource, bases: Sequence[str]) -> str | None:
 
 def _of_payment(resource: Mapping[str, Any], bases: Sequence[str]) -> tuple[Posting, ...]:
     payment = payment_of(resource, bases)
-    till = CASH if _method(resource) == "cash" else BANK
-    found = [Posting(till, payment.amount, payment.currency)]
+    found = [Posting(_till(resource), payment.amount, payment.currency)]
     for detail in payment.details:
         if detail.invoice is not None:
             party, account = f"Invoice/{detail.invoice}", RECEIVABLE
@@ -91,6 +99,14 @@ def _of_payment(resource: Mapping[str, Any], bases: Sequence[str]) -> tuple[Post
             party, account = str(detail.holder), DEPOSITS
         found.append(Posting(account, -detail.amount, payment.currency, party))
     return _counted(found)
+
+
+def _till(resource: Mapping[str, Any]) -> str:
+    """Where money comes in or goes out; the account of what is given up for an adjustment."""
+    kind = adjustment_of(resource)
+    if kind is not None:
+        return GIVEN_UP[kind]
+    return CASH if _method(resource) == "cash" else BANK
 
 
 def _method(resource: Mapping[str, Any]) -> str | None:

@@ -29,6 +29,9 @@ PAYER = OSLER + "payment-payer"
 REASON = OSLER + "payment-reason"
 APPROVAL = OSLER + "payment-approval"
 CHECKOUT = OSLER + "payment-checkout"
+# nothing was paid: an amount of an Invoice is given up
+ADJUSTMENT = OSLER + "payment-adjustment"
+WRITE_OFF, DISCOUNT = "write-off", "discount"
 
 HOLDERS = frozenset({"Account", "Patient"})
 NAMES = {"payment": "Payment", "adjustment": "Adjustment", "advance": "Advance"}
@@ -91,6 +94,29 @@ def is_payment(resource: Mapping[str, Any] | None, bases: Sequence[str] = ()) ->
     return any(
         _target(d, bases) is not None or _predecessor(d) is not None for d in resource.get("detail", ())
     )
+
+
+def adjustment_of(resource: Mapping[str, Any] | None) -> str | None:
+    """Which kind of adjustment it is (`write-off`, `discount`); None for money. Raises BusinessRule for another kind."""
+    for extension in () if resource is None else resource.get("extension", ()):
+        if extension.get("url") == ADJUSTMENT:
+            kinds = [p.get("valueCode") for p in extension.get("extension", ()) if p.get("url") == "kind"]
+            if kinds not in ([WRITE_OFF], [DISCOUNT]):
+                raise BusinessRule(
+                    "An adjustment is a write-off or a discount.", "PaymentReconciliation.extension"
+                )
+            return str(kinds[0])
+    return None
+
+
+def adjustment_extension(kind: str, reason: Any, requester: Resource | None = None) -> Resource:
+    """That an amount is given up, and why (CodeableConcept); who has asked for it."""
+    parts: list[Resource] = [{"url": "kind", "valueCode": kind}]
+    if reason is not None:
+        parts.append({"url": "reason", "valueCodeableConcept": reason})
+    if requester is not None:
+        parts.append({"url": "requester", "valueReference": requester})
+    return {"url": ADJUSTMENT, "extension": parts}
 
 
 def payment_of(resource: Mapping[str, Any], bases: Sequence[str] = ()) -> Payment:

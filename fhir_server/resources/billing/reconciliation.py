@@ -14,7 +14,12 @@ from typing import Any
 from fhir_r4.errors import BusinessRule
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.surroundings import local_bases
-from fhir_server.resources.billing.approvals import require_approval
+from fhir_server.resources.billing.approvals import (
+    REFUND,
+    WRITE_OFF,
+    approval_claims,
+    require_approval,
+)
 from fhir_server.resources.billing.invoicing import (
     BALANCED,
     ISSUED,
@@ -29,13 +34,14 @@ from fhir_server.resources.billing.ledger import ledger_entry
 from fhir_server.resources.billing.money import ZERO, sum_of
 from fhir_server.resources.billing.payments import (
     Payment,
+    adjustment_of,
     is_payment,
     payment_of,
     refunds_of,
     with_refund,
     with_refunds,
 )
-from fhir_server.resources.billing.settlement import settled_by, with_settlement
+from fhir_server.resources.billing.settlement import settled_by, settlements, with_settlement
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manners
 from fhir_server.store.records import Claim
 
@@ -76,7 +82,9 @@ class Judgement:
         if is_payment(resource, self.bases):
             payment = payment_of(resource, self.bases)
             if payment.amount > ZERO:
-                await self._incoming(payment, resource)
+                await self._incoming(payment)
+                if adjustment_of(resource) is not None:
+                    await self._given_up(payment, resource, new=not was_made)
             else:
                 await self._outgoing(payment, resource, new=not was_made)
         final = Change(
@@ -97,7 +105,7 @@ class Judgement:
                     true[by] = amount
         return after if true == _refunds(after) else with_refunds(after, true)
 
-    async def _incoming(self, payment: Payment, resource: Resource) -> None:
+    async def _incoming(self, payment: Payment) -> None:
         for number, detail in enumerate(payment.details):
             source = detail.predecessor
             if detail.amount == ZERO or (source is not None and source[0] != self.change.id):
@@ -113,6 +121,34 @@ class Judgement:
         total = sum_of(used.values())
         if total > ZERO:
             self.claims.append(Claim(f"paid:{TYPE}/{self.change.id}", total, payment.amount))
+
+    async def _given_up(self, payment: Payment, resource: Resource, *, new: bool) -> None:
+        """An adjustment is of one Invoice, and nothing of it is ever kept for anybody: it is no money."""
+        place, used = f"{TYPE}.detail", payment.used
+        if len(used) != 1 or payment.kept != ZERO:
+            raise BusinessRule(
+                "A write-off or discount is of one Invoice; what is taken back of it goes out in the same commit:"
+                " PaymentReconciliation/[id]/$reverse.",
+                place,
+            )
+        self.claims += approval_claims(resource, self.services)
+        if new:
+            ((id, amount),) = used.items()
+            before = await self._given_up_before(id)
+            await require_approval(
+                WRITE_OFF, resource, id, amount, before, payment.currency, self.known, self.services
+            )
+
+    async def _given_up_before(self, id: str) -> Decimal:
+        """What other adjustments have given up of an Invoice."""
+        invoice = await self.known.current("Invoice", id)
+        found = ZERO
+        for settlement in () if invoice is None else settlements(invoice):
+            type, _, by = settlement.by.partition("/")
+            if type == TYPE and by != self.change.id:
+                other = await self.known.current(TYPE, by)
+                found += settlement.amount if adjustment_of(other) is not None else ZERO
+        return found
 
     async def _settle(self, id: str, amount: Decimal, currency: str) -> None:
         invoice = await self.known.current("Invoice", id)
@@ -158,12 +194,17 @@ class Judgement:
         if amount == ZERO:
             raise BusinessRule("A payment has an amount.", f"{TYPE}.paymentAmount")
         self.claims.append(Claim(f"paid:{TYPE}/{id}", amount, paid.amount))
-        gone = sum_of(a for by, a in paid.refunded.items() if by != own)
-        approval = await require_approval(
-            resource, id, amount, gone, payment.currency, self.known, self.services, new=new
-        )
-        if approval is not None:
-            self.claims.append(Claim(f"approval:Task/{approval}"))
+        if adjustment_of(source) != adjustment_of(resource):
+            raise BusinessRule(
+                f"{TYPE}/{id} is {adjustment_of(source) or 'money'}, and so is what takes it back.",
+                f"{TYPE}.extension",
+            )
+        self.claims += approval_claims(resource, self.services)
+        if new and adjustment_of(resource) is None:
+            gone = sum_of(a for by, a in paid.refunded.items() if by != own)
+            await require_approval(
+                REFUND, resource, id, amount, gone, payment.currency, self.known, self.services
+            )
         self.writes.append(with_refund(source, own, amount))
 
 

@@ -25,6 +25,8 @@ SETTINGS_CODE = {
 }
 MIDNIGHT, STARTED_DAY = "midnight", "started-24h"
 LEVELS = ("invoice", "line")
+# limits of their own, for which else `approval-limit` stands
+CREDIT_LIMIT, WRITE_OFF_LIMIT, DISCOUNT_LIMIT = "credit-limit", "write-off-limit", "discount-limit"
 _LONG_AGO = date(1, 1, 1)
 
 
@@ -68,6 +70,18 @@ class BillingSettings:
     fiscal_year: tuple[int, int] = (1, 1)
     payment_days: int = 30
     approval_limit: Limit | None = None
+    credit_limit: Limit | None = None
+    write_off_limit: Limit | None = None
+    discount_limit: Limit | None = None
+
+    def limit_of(self, name: str) -> Limit | None:
+        """The limit of that name; `approval-limit` where there is none of its own."""
+        own = {
+            CREDIT_LIMIT: self.credit_limit,
+            WRITE_OFF_LIMIT: self.write_off_limit,
+            DISCOUNT_LIMIT: self.discount_limit,
+        }
+        return own.get(name) or self.approval_limit
 
     def year_of(self, day: date) -> int:
         """The fiscal year of a day: the calendar year in which it begins."""
@@ -231,4 +245,7 @@ _PARTS: Mapping[str, tuple[str, Any]] = {
     "fiscal-year-start": ("fiscal_year", _month_day),
     "payment-days": ("payment_days", _days),
     "approval-limit": ("approval_limit", _limit),
+    CREDIT_LIMIT: ("credit_limit", _limit),
+    WRITE_OFF_LIMIT: ("write_off_limit", _limit),
+    DISCOUNT_LIMIT: ("discount_limit", _limit),
 }

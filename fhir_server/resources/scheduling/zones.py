@@ -15,7 +15,20 @@ from fhir_r4.temporal import DAY, SECOND
 _EPOCH = datetime(1970, 1, 1)
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = tuple(
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+    [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ]
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
