@@ -17,10 +17,10 @@ run: $(VENV)/.ready  ## the demo hospital, loaded once into ./data, on http://12
 	@$(BIN)/osler serve --store sqlite:///data/osler.db --port $(PORT)
 
 test: check  ## everything: style, types, architecture, all tests
-	OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto --dist loadfile
+	OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 explore: $(VENV)/.ready  ## all tests, those of general rules with new examples
-	OSLER_TEST_EXAMPLES=explore OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto --dist loadfile
+	OSLER_TEST_EXAMPLES=explore OSLER_REQUIRE_MONGODB=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

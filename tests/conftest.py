@@ -7,12 +7,14 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import hypothesis
 import pytest
+from pymongo import MongoClient
 
-from fhir_server.app import Application, create_app
+from fhir_server.app import Application, compose, create_app
 from fhir_server.interactions.indexing import begin
 from fhir_server.settings import Settings
 from tests import mongod
@@ -59,20 +61,13 @@ async def stop(client: Client) -> None:
     await client.app.close()
 
 
-# what the rules of these areas say does not depend on the store: on MongoDB their races and all ways to a write are tested
-RULES = ("tests/beds/", "tests/billing/")
-ON_BOTH_STORES = ("races", "every_way", "any_order", "ledger")
+# files with few tests that start servers and wait for them
+LONG = ("tests/scenarios/", "tests/bridge/test_core_")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what would take minutes to say the same once more."""
-    kept, left_out = [], []
-    for item in items:
-        of_rules = item.nodeid.startswith(RULES) and "[mongo" in item.nodeid
-        again = of_rules and not any(name in item.nodeid for name in ON_BOTH_STORES)
-        (left_out if again else kept).append(item)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = kept
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -100,11 +95,44 @@ def mongodb() -> Iterator[str]:
 
 @pytest.fixture
 def mongo_address(mongodb: str) -> Iterator[str]:
-    """The address of a database of the test's own."""
+    """The address of a database that nothing was ever in."""
+    yield from _database(mongodb)
+
+
+@pytest.fixture(scope="module")
+def mongo_of_module(mongodb: str) -> Iterator[str]:
+    """The address of a database that the tests of a module use one after the other."""
+    yield from _database(mongodb)
+
+
+def _database(mongodb: str) -> Iterator[str]:
     name = f"osler-test-{secrets.token_hex(6)}"
     yield mongod.with_database(mongodb, name)
     with mongod.client(mongodb) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mongo_beside(mongodb: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client for what is done between the tests."""
+    with mongod.client(mongodb) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def standard_fingerprints() -> dict[str, str]:
+    """What every server keeps of the search parameters of R4."""
+    return compose(Settings(store="memory:")).registry.current.fingerprints()
+
+
+@pytest.fixture
+def mongo_emptied(
+    mongo_of_module: str, mongo_beside: MongoClient[dict[str, Any]], standard_fingerprints: dict[str, str]
+) -> str:
+    """The address of a database with nothing in it. Collections and indexes may be there, which take most of the time."""
+    name = urlsplit(mongo_of_module).path.strip("/")
+    mongod.empty(mongo_beside[name], standard_fingerprints)
+    return mongo_of_module
 
 
 StartServer = Callable[..., Awaitable[Client]]
@@ -126,9 +154,19 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
         await stop(client)
 
 
+# for what depends on the store, where a folder's tests have one kind of it otherwise
+on_each_store = pytest.mark.parametrize("kind_of_store", ["sqlite", "mongo"])
+
+
 @pytest.fixture(params=["sqlite", "mongo"])
-async def client(request: pytest.FixtureRequest, start_server: StartServer) -> Client:
-    """A client of a fresh server, on each store that outlives it."""
-    if request.param == "mongo":
-        return await start_server(store=request.getfixturevalue("mongo_address"))
+def kind_of_store(request: pytest.FixtureRequest) -> str:
+    """The stores that outlive the server."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def client(kind_of_store: str, request: pytest.FixtureRequest, start_server: StartServer) -> Client:
+    """A client of a fresh server."""
+    if kind_of_store == "mongo":
+        return await start_server(store=request.getfixturevalue("mongo_emptied"))
     return await start_server()

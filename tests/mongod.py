@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 URI = "OSLER_TEST_MONGODB_URI"
@@ -64,6 +65,17 @@ def with_database(uri: str, name: str) -> str:
 def client(uri: str) -> MongoClient[dict[str, Any]]:
     """A client for what a test does beside the store."""
     return MongoClient(uri, serverSelectionTimeoutMS=10_000)
+
+
+def empty(database: Database[dict[str, Any]], fingerprints: Mapping[str, str]) -> None:
+    """Delete what is in a database. These fingerprints of search parameters stay when there are no others."""
+    for name in database.list_collection_names():
+        collection = database[name]
+        kept = name == "osler.fingerprints" and fingerprints == {
+            found["_id"]: found["value"] for found in collection.find()
+        }
+        if not kept:
+            collection.delete_many({})
 
 
 class Member:

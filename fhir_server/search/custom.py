@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from fhir_r4 import definitions
@@ -100,6 +101,8 @@ class CustomParameters:
 
     def changed(self, type: str, code: str) -> int:
         """The sequence at which the meaning of a parameter of a type last changed; 0 when it never did."""
+        if not self.since:
+            return 0
         return max(self.since.get((base, code), 0) for base in (type, *GENERAL))
 
 
@@ -154,19 +157,32 @@ class InForce:
         }
 
 
+@cache
+def standard_parameters() -> Parameters:
+    """The parameters of R4. All who ask share what has been found out about them."""
+    return Parameters()
+
+
+@cache
+def _standard_extractor(zone: str, local_bases: tuple[str, ...]) -> Extractor:
+    return Extractor(standard_parameters(), zone, local_bases)
+
+
 class Registry:
     """Holds the parameters in force. `zone` and `local_bases` are those of `Extractor`."""
 
     def __init__(self, zone: str = "UTC", local_bases: Sequence[str] = ()) -> None:
         self._zone = zone
         self._local_bases = tuple(local_bases)
-        self.standard = Parameters()
+        self.standard = standard_parameters()
         self.current = self.of(CustomParameters())
 
     def of(self, custom: CustomParameters) -> InForce:
         """What is in force with these custom parameters; `current` is not changed."""
         definitions = custom.definitions()
-        parameters = Parameters(custom=definitions) if definitions else self.standard
+        if not definitions:
+            return InForce(self.standard, _standard_extractor(self._zone, self._local_bases), custom)
+        parameters = Parameters(custom=definitions)
         return InForce(parameters, Extractor(parameters, self._zone, self._local_bases), custom)
 
 

@@ -123,6 +123,7 @@ class Parameters:
         self._by_type: dict[str, Mapping[str, SearchParameter]] = {}
         self._compiled: dict[tuple[str, str], Compiled | Unsearchable] = {}
         self._abouts: dict[tuple[str, str], About] = {}
+        self._fingerprints: dict[tuple[str, str], str] = {}
 
     def _add(self, definition: SearchParameter, *, instead: bool) -> None:
         self._by_url[definition.url] = definition
@@ -217,6 +218,12 @@ class Parameters:
 
     def fingerprint(self, type: str, code: str) -> str:
         """A stable hash of how the parameter is indexed: entries made under another one are out of date."""
+        found = self._fingerprints.get((type, code))
+        if found is None:
+            found = self._fingerprints[type, code] = self._fingerprint(type, code)
+        return found
+
+    def _fingerprint(self, type: str, code: str) -> str:
         definition = self.of(type)[code]
         parts = [(url, expression, self._kind(url)) for url, expression in definition.components]
         text = f"{RULES_VERSION}\n{type}\n{code}\n{definition.type}\n{definition.expression}\n{parts}"

@@ -12,7 +12,7 @@ import pytest
 from fhir_server.operations.beds.board import Board
 from fhir_server.operations.beds.following import board_of, made_anew
 from tests.beds.ward import at, bed, build, call, patient, place, read, rules, state, stay, tasks
-from tests.conftest import Client, StartServer
+from tests.conftest import Client, StartServer, on_each_store
 
 NOW = 1_800_000_000_000_000
 
@@ -38,6 +38,7 @@ def _plain(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@on_each_store
 async def test_the_board_shows_who_lies_comes_and_cleans(client: Client) -> None:
     await build(client)
     made = await call(
@@ -66,6 +67,7 @@ async def test_the_board_shows_who_lies_comes_and_cleans(client: Client) -> None
     assert {c["url"]: c["valueUnsignedInt"] for c in counts["extension"]}["I"] == 2
 
 
+@on_each_store
 async def test_the_board_follows_what_is_renamed_moved_and_removed(client: Client) -> None:
     await build(client)
     await call(client, "Encounter/$admit", patient="Patient/p1", bed="Location/b1")
@@ -132,6 +134,7 @@ async def test_a_second_server_on_the_store_and_a_restarted_one_show_the_same(
     assert await shown(restarted) == await shown(one) == await shown(other)
 
 
+@on_each_store
 async def test_a_followed_board_is_the_board_made_anew(client: Client) -> None:
     await build(client, place("w1", "wa", "house", extension=[rules(gender="by-room")]))
     services = client.app.services
@@ -146,6 +149,7 @@ async def test_a_followed_board_is_the_board_made_anew(client: Client) -> None:
     assert followed.page("site", now) == anew.page("site", now)
 
 
+@on_each_store
 async def test_the_board_as_it_was(client: Client) -> None:
     await build(client)
     made = await call(client, "Encounter/$admit", patient="Patient/p1", bed="Location/b1")
@@ -198,6 +202,7 @@ class Stream:
         await asyncio.wait_for(self.task, 10)
 
 
+@on_each_store
 async def test_the_board_streams_its_changes(client: Client) -> None:
     await build(client)
     stream = Stream(client, "Location/w1/$bed-board")
@@ -215,6 +220,7 @@ async def test_the_board_streams_its_changes(client: Client) -> None:
     await again.close()
 
 
+@on_each_store
 async def test_what_is_refused_is_no_stream(client: Client) -> None:
     answer = await client.get("/Location/nowhere/$bed-board", headers={"accept": "text/event-stream"})
     assert answer.status_code == 404
@@ -222,6 +228,7 @@ async def test_what_is_refused_is_no_stream(client: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bassinet", "chair"])
+@on_each_store
 async def test_only_beds_are_counted(client: Client, kind: str) -> None:
     cot = bed(
         "cot",

@@ -27,7 +27,7 @@ from fhir_server.operations.beds.census import (
 )
 from fhir_server.operations.beds.looking_back import closed_times, stay_of
 from tests.beds.ward import OSLER, at, bed, build, call, place, stay
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
 
 HOUR = 3_600_000_000
 BERLIN = "Europe/Berlin"
@@ -162,6 +162,7 @@ MARCH = {"start": "2026-03-01", "end": "2026-03-04"}
 TODAY = "2999-01-01T00:00:00Z"
 
 
+@on_each_store
 async def test_occupancy_at_midnight(client: Client) -> None:
     await lived(client)
     found = await report(client, period=MARCH, interval="day", as_of=TODAY)
@@ -175,6 +176,7 @@ async def test_occupancy_at_midnight(client: Client) -> None:
     assert found["measure"].endswith("/bed-occupancy-midnight")
 
 
+@on_each_store
 async def test_occupancy_by_hours(client: Client) -> None:
     await lived(client)
     found = await report(client, period=MARCH, basis="hours", as_of=TODAY)
@@ -183,6 +185,7 @@ async def test_occupancy_by_hours(client: Client) -> None:
     assert found["measure"].endswith("/bed-occupancy-hours")
 
 
+@on_each_store
 async def test_the_figures_of_the_past_are_those_that_were_known_then(client: Client) -> None:
     await lived(client)
     found = await report(client, period=MARCH)
@@ -191,6 +194,7 @@ async def test_the_figures_of_the_past_are_those_that_were_known_then(client: Cl
     assert restated["extension"][0] == {"url": "numerator", "valueInteger": 3}
 
 
+@on_each_store
 async def test_a_correction_of_today_does_not_change_what_was_known(client: Client) -> None:
     await lived(client)
     encounters = (await client.get("/Encounter?subject=Patient/p1")).json()["entry"]
@@ -204,6 +208,7 @@ async def test_a_correction_of_today_does_not_change_what_was_known(client: Clie
     assert (counts(before)[0], counts(after)[0]) == (3, 0)
 
 
+@on_each_store
 async def test_bassinets_and_closed_beds_leave_the_denominator(client: Client) -> None:
     kind = {"url": OSLER + "bed-kind", "valueCode": "bassinet"}
     await build(client, bed("cot", "r1", extension=[kind]), bed("b3", "r1", "C"))
@@ -221,6 +226,7 @@ async def test_bassinets_and_closed_beds_leave_the_denominator(client: Client) -
         {"period": MARCH, "interval": "hour"},
     ],
 )
+@on_each_store
 async def test_questions_without_an_answer_are_refused(client: Client, asked: dict) -> None:
     await build(client)
     await call(client, "Location/w1/$occupancy", 400, **asked)

@@ -7,8 +7,10 @@ import pytest
 from fhir_server.bulk.files import Item
 from fhir_server.bulk.imports import Loader
 from tests.beds.ward import at, bed, build, call, diagnostics, read, state, stay, tasks
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
 from tests.rest.resources import ask, bundle, put
+
+pytestmark = on_each_store
 
 
 @pytest.fixture

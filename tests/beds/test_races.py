@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter
 
 from tests.beds.ward import at, build, call, parameters, patient, state, stay
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
+
+pytestmark = on_each_store
 
 
 async def test_of_20_admissions_to_a_bed_one_gets_it(client: Client) -> None:

@@ -27,7 +27,7 @@ from tests.billing.office import (
     told,
     write,
 )
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
 from tests.rest.resources import ask, bundle, put
 
 D = Decimal
@@ -142,6 +142,7 @@ async def test_the_same_request_again_gives_the_same_number(office: Client) -> N
     assert "is issued" in told(await call(office, address, 422))
 
 
+@on_each_store
 async def test_what_was_issued_stays_on_every_way_to_write(office: Client) -> None:
     made = await issued(office, charge("c1"))
     address, stored = f"/Invoice/{made['id']}", await read(office, f"Invoice/{made['id']}")

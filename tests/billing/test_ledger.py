@@ -8,7 +8,9 @@ import pytest
 
 from fhir_server.resources.billing.ledger import postings_of
 from tests.billing.cash import ask, build, done, invoice, put, read, send
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
+
+pytestmark = on_each_store
 
 D = Decimal
 

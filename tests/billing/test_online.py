@@ -17,7 +17,7 @@ from fhir_server.operations.billing.providers import signed
 from fhir_server.resources.billing.invoicing import open_of
 from tests.billing.cash import ask, build, done, euros, invoice, put, read
 from tests.billing.stand_in import StandIn, standing_in
-from tests.conftest import Client, StartServer
+from tests.conftest import Client, StartServer, on_each_store
 
 D = Decimal
 SECRET = "a secret of the test"
@@ -33,9 +33,11 @@ def provider() -> Iterator[StandIn]:
         yield found
 
 
-@pytest.fixture(params=["sqlite", "mongo"])
-async def till(request: pytest.FixtureRequest, start_server: StartServer, provider: StandIn) -> Client:
-    more = {"store": request.getfixturevalue("mongo_address")} if request.param == "mongo" else {}
+@pytest.fixture
+async def till(
+    kind_of_store: str, request: pytest.FixtureRequest, start_server: StartServer, provider: StandIn
+) -> Client:
+    more = {"store": request.getfixturevalue("mongo_emptied")} if kind_of_store == "mongo" else {}
     client = await start_server(
         checkout_url=provider.url,
         checkout_key="key",
@@ -62,6 +64,7 @@ async def tell(
     return await client.post(more.pop("url", HOOK), content=body, headers={"checkout-signature": signature})
 
 
+@on_each_store
 async def test_a_checkout_is_begun_once_for_a_request(till: Client, provider: StandIn) -> None:
     draft = await done(till, "Invoice/i1/$checkout", request_id="urn:r")
     again = await done(till, "Invoice/i1/$checkout", request_id="urn:r")
@@ -83,6 +86,7 @@ async def test_a_checkout_is_begun_once_for_a_request(till: Client, provider: St
     assert open_of(await read(till, "Invoice/i1")) == D("100.00")
 
 
+@on_each_store
 async def test_what_the_provider_tells_is_booked_once(till: Client) -> None:
     draft = await done(till, "Invoice/i1/$checkout")
     answers = await asyncio.gather(*(tell(till, draft) for _ in range(4)))

@@ -12,7 +12,9 @@ from fhir_server.interactions.consistency import inconsistencies
 from fhir_server.interactions.writing import prepare
 from fhir_server.resources.billing.invoicing import SETTLED, open_of, without_extensions
 from tests.billing.cash import ask, build, done, invoice, payment, put, read, send
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
+
+pytestmark = on_each_store
 
 D = Decimal
 ALWAYS = (-(2**62), 2**62)

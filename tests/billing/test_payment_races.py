@@ -12,7 +12,9 @@ from fhir_server.interactions.consistency import inconsistencies
 from fhir_server.operations.billing.books import verify
 from fhir_server.resources.billing.invoicing import open_of
 from tests.billing.cash import ask, build, done, invoice, payment, read, send
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
+
+pytestmark = on_each_store
 
 
 @pytest.fixture

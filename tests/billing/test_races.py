@@ -19,8 +19,10 @@ from tests.billing.office import (
     write,
 )
 from tests.billing.test_capturing import EVENTS
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
 from tests.rest.resources import bundle, put
+
+pytestmark = on_each_store
 
 
 async def drafts(client: Client, count: int) -> list[dict]:

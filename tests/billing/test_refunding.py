@@ -8,7 +8,7 @@ import pytest
 
 from fhir_server.resources.billing.invoicing import open_of
 from tests.billing.cash import ask, build, diagnostics, done, euros, invoice, payment, put, read, send
-from tests.conftest import Client
+from tests.conftest import Client, on_each_store
 
 D = Decimal
 OSLER = "https://osler.health/fhir/StructureDefinition/"
@@ -105,6 +105,7 @@ async def test_what_has_gone_out_cannot_be_written_away(till: Client) -> None:
     assert answer.status_code == 422
 
 
+@on_each_store
 async def test_a_refund_and_its_payment_may_come_in_any_order_in_a_bundle(till: Client) -> None:
     made = [out("b2", "-25.00", "b1"), payment("b1", "40.00", ("Account/a1", "40.00"))]
     entries = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,29 +17,47 @@ from tests.scenarios.writers import HEADERS
 QUIET = {"OSLER_LOG_LEVEL": "warning"}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("sqlite", 1), ("sqlite", 2), ("mongo", 4)],
-    ids=["one process", "two processes", "four processes on MongoDB"],
-)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one process, with two on the same file, and with four on MongoDB; kept for the tests of a module.
+@contextmanager
+def sound(address: str, workers: int) -> Iterator[Server]:
+    """A server for tests that share it, each with ids of its own.
 
     When they are over nothing in its store contradicts anything: no claim, Slot or bed is left behind.
     """
-    kind, workers = request.param
-    if kind == "mongo":
-        name = f"osler-test-{uuid.uuid4().hex[:12]}"
-        address = mongod.with_database(request.getfixturevalue("mongodb"), name)
-    else:
-        address = f"sqlite:///{tmp_path_factory.mktemp('store') / 'osler.db'}"
     with serving(address, workers=workers, variables=QUIET) as running:
         yield running
     checked = osler("check", "--quiet", "--store", address)
     assert checked.code == 0, checked.output
-    if kind == "mongo":
-        with mongod.client(address) as client:
-            client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sound(f"sqlite:///{tmp_path_factory.mktemp('store') / 'osler.db'}", 1) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sound(f"sqlite:///{tmp_path_factory.mktemp('store') / 'osler.db'}", 2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def four_processes(mongodb: str) -> Iterator[Server]:
+    name = f"osler-test-{uuid.uuid4().hex[:12]}"
+    with sound(mongod.with_database(mongodb, name), 4) as running:
+        yield running
+    with mongod.client(mongodb) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(
+    params=["one_process", "two_processes", "four_processes"],
+    ids=["one process", "two processes", "four processes on MongoDB"],
+)
+def server(request: pytest.FixtureRequest) -> Server:
+    """A server with one process, with two on the same file, and with four on MongoDB."""
+    running: Server = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture

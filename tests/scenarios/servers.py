@@ -23,7 +23,7 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
 OSLER = (sys.executable, "-c", "from fhir_server.cli import app; app()")
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost|\[::1\]):(\d+)")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -38,7 +38,7 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     clock = Clock(NOW)
     store: Store
     if request.param == "mongo":
-        store = MongoStore(request.getfixturevalue("mongo_address"), clock)
+        store = MongoStore(request.getfixturevalue("mongo_emptied"), clock)
     else:
         store = store_of("sqlite", tmp_path, clock)
     async with desk_at(store, clock) as client:

@@ -48,7 +48,7 @@ async def store(request: pytest.FixtureRequest, path: Path, clock: Clock) -> Asy
         if request.param == "sqlite":
             made = SqliteStore(path, clock, readers=1, extract=entries)
         else:
-            made = MongoStore(request.getfixturevalue("mongo_address"), clock, extract=entries)
+            made = MongoStore(request.getfixturevalue("mongo_emptied"), clock, extract=entries)
         transact = made.transact
 
         async def transact_and_keep(ops, preconditions=(), rehearse=False):
