@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 
 run: $(VENV)/.ready  ## the demo hospital, loaded once into ./data, on http://127.0.0.1:8080
 	@mkdir -p data
-	@$(BIN)/osler demo --store sqlite:///data/osler.db --once
+	@$(BIN)/osler demo --store sqlite:///data/osler.db --once --anchor today
 	@$(BIN)/osler serve --store sqlite:///data/osler.db --port $(PORT)
 
 test: check  ## everything: style, types, architecture, all tests

@@ -242,17 +242,18 @@ def demo(
 
 @app.command()
 def version() -> None:
-    """Print the versions of Osler, FHIR and Python."""
+    """Print the versions of Osler, FHIR, Python and the rules of time zones."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
     from fhir_server.console import say
+    from fhir_server.resources.scheduling.zones import rules_version
 
     try:
         own = version_of("osler")
     except PackageNotFoundError:
         own = "unknown"
-    say(f"osler {own} (FHIR 4.0.1, Python {sys.version.split()[0]})")
+    say(f"osler {own} (FHIR 4.0.1, Python {sys.version.split()[0]}, time zones {rules_version()})")
 
 
 if __name__ == "__main__":

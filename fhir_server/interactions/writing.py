@@ -18,7 +18,7 @@ from fhir_server.interactions.indexing import SEARCH_PARAMETER, follow, newest
 from fhir_server.interactions.integrity import integrity_problems
 from fhir_server.interactions.retrying import retrying
 from fhir_server.interactions.visibility import visible_ids
-from fhir_server.resources.claims import claims_of
+from fhir_server.resources.claims import claims_of, told
 from fhir_server.resources.rules import check_rules
 from fhir_server.search.custom import InForce
 from fhir_server.search.entries import Entries
@@ -193,6 +193,6 @@ async def _named(services: Services, refused: ClaimRefused, actor: Actor | None)
 def _conflict(refused: ClaimRefused, op: WriteOp, named: Sequence[str]) -> Conflict:
     holders = ", ".join(named)
     return Conflict(
-        f"{op.type}/{op.id} cannot have {refused.key}: it is held by {holders or 'another'}.",
+        f"{op.type}/{op.id} is refused: {told(refused.key)} (by {holders or 'another'}).",
         op.type,
     )

@@ -15,6 +15,7 @@ from fhir_r4.definitions import is_resource_type, operation_definitions
 from fhir_r4.errors import InvalidRequest
 from fhir_r4.primitives import PRIMITIVE
 from fhir_r4.quantities import parse_decimal
+from fhir_r4.temporal import format_instant, parse_interval
 from fhir_server.context import OperationCall, Resource
 from profiles.ig.conformance import own_operation_definitions
 
@@ -92,8 +93,24 @@ def _value(parameter: Resource, definition: Mapping[str, Any], place: str) -> An
     if not isinstance(value, dict):
         if type == "Reference" and isinstance(value, str):
             return {"reference": value}
+        if type == "Period" and isinstance(value, str):
+            return _period(name, value)
         raise InvalidRequest(f"The parameter {name} is a {type}.", name)
     return value
+
+
+def _period(name: str, text: str) -> Resource:
+    """A Period in a query: `2026-03-01/2026-03-15`, or one date for all of that day, month or year (ISO 8601)."""
+    start, slash, end = text.partition("/")
+    bounds = [_primitive(name, "dateTime", bound) for bound in (start, end if slash else start)]
+    low, high = parse_interval(bounds[0])[0], parse_interval(bounds[1])[1] - 1
+    days = (format_instant(low)[:10], format_instant(high)[:10])
+    # a month or a year is meant as a whole; what is more exact stays as it is
+    return dict(
+        zip(
+            ("start", "end"), (b if len(b) > 7 else d for b, d in zip(bounds, days, strict=True)), strict=True
+        )
+    )
 
 
 def _primitive(name: str, type: str, value: Any) -> Any:

@@ -13,6 +13,23 @@ from fhir_server.resources.search_parameter import parameter_claims
 from fhir_server.settings import Settings
 from fhir_server.store.records import Claim
 
+# what is the matter when a key is taken; `{of}` is what the key is of
+TAKEN: Mapping[str, str] = {
+    "bed": "{of} is occupied",
+    "bed-time": "{of} is taken for that time",
+    "holds": "the user holds as many times as are allowed",
+    "in-bed": "{of} lies in a bed already",
+    "inpatient": "{of} is an inpatient already",
+    "slot": "{of} is taken",
+    "time": "{of} is taken at that time",
+}
+
+
+def told(key: str) -> str:
+    """What is the matter when a key cannot be had, for people."""
+    kind, _, of = key.partition(":")
+    return TAKEN[kind].format(of=of) if kind in TAKEN else f"{key} is taken"
+
 
 def claims_of(resource: Mapping[str, Any], settings: Settings) -> tuple[Claim, ...]:
     """All claims of `resource`."""

@@ -91,6 +91,8 @@ async def test_the_dead_and_the_unknown_are_not_admitted(ward: Client) -> None:
 async def test_a_ward_gives_its_best_bed_and_says_why_it_has_none(ward: Client) -> None:
     for n in range(1, 5):
         await call(ward, "Encounter/$admit", patient=f"Patient/p{n}", ward="Location/w1")
+    unknown = await call(ward, "Encounter/$admit", 422, patient="Patient/p5", ward="Location/w9")
+    assert unknown["issue"][0]["diagnostics"] == "There is no Location/w9."
     refused = await call(ward, "Encounter/$admit", 422, patient="Patient/p5", ward="Location/w1")
     assert "4 bed-occupied" in refused["issue"][0]["diagnostics"]
     made = await call(ward, "Encounter/$admit", patient="Patient/p5", ward=["Location/w1", "Location/w2"])

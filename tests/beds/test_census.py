@@ -176,6 +176,17 @@ async def test_occupancy_at_midnight(client: Client) -> None:
     assert found["measure"].endswith("/bed-occupancy-midnight")
 
 
+async def test_a_period_is_written_in_a_query_too(client: Client) -> None:
+    await lived(client)
+    address = f"/Location/w1/$occupancy?as-of={TODAY}&period="
+    for period, days in ("2026-03-01/2026-03-04", 4), ("2026-03", 31), ("2026-03-02", 1):
+        found = await client.get(address + period)
+        assert found.status_code == 200, found.text
+        assert counts(found.json())[1] == 4 * days
+    for wrong in ("soon", "2026-03-01/soon", "/"):
+        assert (await client.get(address + wrong)).status_code == 400
+
+
 @on_each_store
 async def test_occupancy_by_hours(client: Client) -> None:
     await lived(client)

@@ -52,7 +52,7 @@ async def test_an_encounter_that_points_at_a_taken_bed_is_refused_with_the_holde
 
 async def test_a_patient_has_one_inpatient_stay(ward: Client) -> None:
     await send(ward, stay("e1", "p1", at("b1")), 201)
-    assert "inpatient:Patient/p1" in await send(ward, stay("e2", "p1", at("b2")), 409)
+    assert "Patient/p1 is an inpatient already" in await send(ward, stay("e2", "p1", at("b2")), 409)
     assert await state(ward, "b2") is None
 
 
@@ -78,12 +78,12 @@ async def test_a_stay_of_another_house_is_told_to_hold_nothing(ward: Client) -> 
 async def test_who_is_on_leave_without_a_bed_has_one_stay_still(ward: Client) -> None:
     await send(ward, stay("e1", "p1", at("b1")), 201)
     await send(ward, stay("e1", "p1", at("b1", "completed"), status="onleave"), 200)
-    assert "inpatient:Patient/p1" in await send(ward, stay("e2", "p1", at("b2")), 409)
+    assert "Patient/p1 is an inpatient already" in await send(ward, stay("e2", "p1", at("b2")), 409)
 
 
 async def test_a_patient_of_the_emergency_department_lies_in_one_bed_too(ward: Client) -> None:
     await send(ward, stay("e1", "p1", at("b1"), code="EMER"), 201)
-    assert "in-bed:Patient/p1" in await send(ward, stay("e2", "p1", at("b2")), 409)
+    assert "Patient/p1 lies in a bed already" in await send(ward, stay("e2", "p1", at("b2")), 409)
 
 
 async def test_a_stay_with_two_active_beds_is_refused(ward: Client) -> None:

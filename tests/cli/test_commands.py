@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_version_names_osler_and_fhir(osler) -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("osler ")
     assert "FHIR 4.0.1" in result.stdout
+    assert re.search(r"time zones \d{4}[a-z]", result.stdout)
 
 
 def test_load_tells_what_was_done(osler, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -147,3 +148,34 @@ async def test_two_appointments_never_swap_into_a_double_booking(crowd: httpx.As
     )
     assert statuses(responses) == {409: 2}
     assert [len(await live(crowd, f"slot=Slot/{s}")) for s in (one, other)] == [1, 1]
+
+
+async def test_a_hold_ends_at_one_instant_for_every_process(crowd: httpx.AsyncClient) -> None:
+    slot = await open_slot(crowd, await manage(crowd, f"Practitioner/d-{fresh()}"))
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    told = until.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    expires = {"url": "https://osler.health/fhir/StructureDefinition/hold-expires", "valueInstant": told}
+    held = appointment(slot=slot, extension=[expires]) | {"status": "pending"}
+    first = await crowd.post("Appointment", json=held)
+    assert first.status_code == 201
+    answers: list[httpx.Response] = []
+    # whoever comes asks again and again over all processes, until one of them is let in
+    while all(answer.status_code != 201 for answer in answers):
+        wanted = appointment(slot=slot)
+        answers += await at_once(crowd.post("Appointment", json=wanted) for _ in range(8))
+    (won,) = [answer for answer in answers if answer.status_code == 201]
+    assert set(statuses(answers)) <= {201, 409}
+    # nobody was let in before that instant, by the clock of the store
+    assert datetime.fromisoformat(won.json()["meta"]["lastUpdated"]) >= until.replace(
+        microsecond=until.microsecond // 1000 * 1000
+    )
+    booked = [a["id"] for a in await live(crowd, f"slot=Slot/{slot}") if a["status"] == "booked"]
+    assert booked == [won.json()["id"]]
+    # who held it has lost it, whether or not somebody has tidied up
+    reference = {"reference": f"Appointment/{first.json()['id']}"}
+    own = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "appointment-reference", "valueReference": reference}],
+    }
+    answers = await at_once(crowd.post("Appointment/$book", json=own) for _ in range(4))
+    assert set(statuses(answers)) <= {409, 422}

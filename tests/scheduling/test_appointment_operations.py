@@ -160,8 +160,15 @@ async def test_check_in_begins_a_visit_and_a_place_in_the_queue(clinic: Desk) ->
 
 
 async def test_check_in_is_on_the_day(desk: Desk) -> None:
-    await desk.put_ok(appointment(DOCTOR, id="a1"))
-    assert (await desk.operate("Appointment/a1/$check-in")).status_code == 422
+    await desk.put_ok(appointment(DOCTOR, id="a1"), appointment(DOCTOR, id="night", start=-480, end=-450))
+    for id, minute, status in (
+        ("a1", -541, 422),
+        ("a1", -540, 200),
+        ("night", -841, 422),
+        ("night", -840, 200),
+    ):
+        desk.clock.now = NINE + minute * MINUTE
+        assert (await desk.operate(f"Appointment/{id}/$check-in", dry_run=True)).status_code == status, minute
 
 
 async def test_check_in_at_once_with_cancel_leaves_one_of_them(clinic: Desk) -> None:

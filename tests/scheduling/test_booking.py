@@ -118,6 +118,14 @@ async def test_a_new_patient_is_created_with_the_booking_and_known_the_next_time
     assert (await desk.read("Patient?_summary=count"))["total"] == 1
 
 
+async def test_a_patient_of_whom_nothing_is_said_is_not_made(desk: Desk) -> None:
+    made = appointment(slots=("s1",), status="pending")
+    nobody = {"resourceType": "Patient", "id": "misspelt"}
+    answer = await desk.operate("Appointment/$book", appointment_resource=made, patient_resource=nobody)
+    assert (answer.status_code, "Patient/misspelt is not here" in answer.text) == (422, True)
+    assert (await desk.read("Patient?_summary=count"))["total"] == 0
+
+
 async def test_a_booking_that_is_refused_leaves_no_patient(desk: Desk) -> None:
     await desk.put_ok(appointment(slots=("s1",), id="a1"))
     response = await desk.operate(

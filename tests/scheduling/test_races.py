@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fhir_server.interactions.consistency import inconsistencies
+from fhir_server.store.memory import MemoryStore
 from fhir_server.store.mongo.store import MongoStore
 from fhir_server.store.protocol import Store
 from tests.scheduling.desk import (
@@ -84,3 +85,28 @@ async def test_cancelling_moving_and_coming_at_once_leave_nothing_behind(
     busy = {id for id in ("s1", "s2") if await desk.slot_status(id) != "free"}
     assert busy == ({taken} if status == "arrived" else set())
     assert await inconsistencies(desk.app.services) == []
+
+
+class Late(MemoryStore):
+    """A store in which a millisecond passes between the judgement of a write and its commit."""
+
+    late = False
+
+    async def transact(self, ops, preconditions=(), rehearse=False):
+        if self.late:
+            self._clock.now += 2 * MILLISECOND
+        return await super().transact(ops, preconditions, rehearse)
+
+
+async def test_a_hold_that_ends_between_judgement_and_commit_leaves_a_slot_that_is_not_overbooked() -> None:
+    clock = Clock(NOW)
+    store = Late(clock)
+    async with desk_at(store, clock) as desk:
+        await desk.put_ok(schedule("d1", DOCTOR), slot("s1"))
+        await desk.put_ok(hold(slots=("s1",), id="held", expires=10 * MINUTE))
+        clock.now, store.late = NOW + 10 * MINUTE - MILLISECOND, True
+        answer = await desk.post_json("Appointment", appointment(slots=("s1",)))
+        assert answer.status_code == 201
+        kept = await desk.read("Slot/s1")
+        assert (kept["status"], kept.get("overbooked")) == ("busy", None)
+        assert await inconsistencies(desk.app.services) == []

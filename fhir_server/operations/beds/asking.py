@@ -143,6 +143,10 @@ async def _candidates(services: Services, now: int, wish: Wish) -> list[Candidat
 
 
 async def _choose(services: Services, now: int, wish: Wish) -> str:
+    board = await board_of(services)
+    for ward in wish.wards:
+        if ward not in board.locations:
+            raise BusinessRule(f"There is no Location/{ward}.", "ward")
     found = await _candidates(services, now, wish)
     bed = best(found)
     if bed is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_r4.errors import BusinessRule
-from fhir_r4.temporal import DAY, format_instant
+from fhir_r4.temporal import DAY, HOUR
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Write, carry_out
 from fhir_server.operations.given import Given, given
@@ -26,9 +26,12 @@ from fhir_server.resources.scheduling.queueing import (
     new_wait,
     service_of,
 )
+from fhir_server.resources.scheduling.taking import zone_of
+from fhir_server.resources.scheduling.zones import day_of, format_local, instant_at, midnight, wall_at
 from fhir_server.search.tree import RefersTo
 
 TO_COME = ("booked", "noshow")
+EARLIEST = 6 * HOUR
 
 
 async def check_in(call: OperationCall, services: Services) -> FhirResponse:
@@ -40,7 +43,8 @@ async def check_in(call: OperationCall, services: Services) -> FhirResponse:
     async def planner(known: Known) -> Sequence[Write]:
         appointment = await appointment_of(call, known)
         at = instant_given(taken, known.now)
-        _check_day(appointment, at, known.now)
+        zone = await zone_of(appointment, known, services.settings.default_timezone)
+        _check_day(appointment, at, known.now, zone)
         arrived = {**appointment, "status": "arrived"}
         if taken.one("override") is not None:
             arrived = with_extension(arrived, OVERRIDE_REASON, valueCodeableConcept=taken.one("override"))
@@ -68,14 +72,21 @@ async def _visit(
     return writes
 
 
-def _check_day(appointment: Resource, at: int, now: int) -> None:
+def _check_day(appointment: Resource, at: int, now: int, zone: str) -> None:
     if appointment["status"] not in TO_COME:
         raise BusinessRule(
             f"An Appointment that is {appointment['status']} cannot be checked in.", "Appointment.status"
         )
     period = period_of(appointment)
-    if period is None or at > now or not period[0] - DAY < at < period[1] + DAY:
-        raise BusinessRule(f"The Appointment is not at {format_instant(at)}.", "Appointment.start")
+    if period is None or at > now or not _opens(period[0], zone) <= at < period[1] + DAY:
+        raise BusinessRule(
+            f"The Appointment is not on the day of {format_local(at, zone)}.", "Appointment.start"
+        )
+
+
+def _opens(start: int, zone: str) -> int:
+    """From when on one may come: the day itself by the clock of the place, and the evening before an early morning."""
+    return min(instant_at(midnight(day_of(wall_at(start, zone))), zone), start - EARLIEST)
 
 
 async def visits_of(appointment: Resource, known: Known) -> list[Resource]:

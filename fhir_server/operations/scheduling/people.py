@@ -14,18 +14,26 @@ from fhir_server.operations.acting import Write
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import TokenIs, any_of
 
+# a record of somebody new has one of these
+SAYING = ("identifier", "name", "telecom", "birthDate")
+
 
 async def patients_given(
     patients: Sequence[Resource], known: Known, services: Services
 ) -> tuple[list[str], list[Write]]:
     """References to the patients, and the writes of those who are new.
 
-    Raises BusinessRule when identifiers are those of several.
+    Raises BusinessRule when identifiers are those of several, and for somebody new of whom nothing is said.
     """
     references, writes = [], []
     for patient in patients:
         id = await known_id(patient, known)
         if id is None:
+            if not any(member in patient for member in SAYING):
+                raise BusinessRule(
+                    f"Patient/{patient.get('id', '')} is not here, and nothing is said of whom to make a record.",
+                    "patient-resource",
+                )
             id = services.new_id()
             writes.append(Write({**patient, "id": id}, "POST", fresh=True))
         references.append(f"Patient/{id}")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from fhir_server.context import Resource
 from fhir_server.resources.change import Known
-from fhir_server.resources.scheduling.lifecycle import LIVE, is_live, period_of
-from fhir_server.resources.scheduling.taking import CLOSED, slot_rules
+from fhir_server.resources.scheduling.lifecycle import LIVE, hold_expiry, is_live, period_of
+from fhir_server.resources.scheduling.taking import CLOSED, is_overbooking, slot_rules
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of
 
 TAKEN = ("busy", "busy-tentative")
@@ -41,7 +41,16 @@ async def followed(slot: Resource, holders: Sequence[Resource], known: Known, zo
     if len(holders) < capacity:
         return _with(slot, "free", False)
     certain = sum(holder["status"] != "pending" for holder in holders)
-    return _with(slot, "busy" if certain >= capacity else "busy-tentative", len(holders) > capacity)
+    return _with(slot, "busy" if certain >= capacity else "busy-tentative", _overbooked(holders, capacity))
+
+
+def _overbooked(holders: Sequence[Resource], capacity: int) -> bool:
+    """Whether more have it than it has room for.
+
+    A hold that would be one too many is none: the claims let nobody in beside it, so it ends before this is committed.
+    """
+    kept = holders if any(map(is_overbooking, holders)) else [h for h in holders if hold_expiry(h) is None]
+    return len(kept) > capacity
 
 
 def _with(slot: Resource, status: str, overbooked: bool) -> Resource:

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from importlib import import_module
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo
 
 from fhir_r4.temporal import DAY, SECOND
 
 _EPOCH = datetime(1970, 1, 1)
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = tuple(
-    [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ]
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
@@ -40,6 +40,16 @@ def zone_of_name(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (OSError, LookupError, ValueError) as error:
         raise ValueError(f"{name[:64]!r} is no time zone of the IANA database") from error
+
+
+def rules_version() -> str:
+    """The version of the rules, such as `2026a`: of the system's when there are any, else of the package."""
+    for folder in TZPATH:
+        if Path(folder).is_dir():
+            listed = Path(folder) / "tzdata.zi"
+            first = listed.read_text("utf-8").partition("\n")[0] if listed.is_file() else ""
+            return first.removeprefix("# version ").strip() or "of the system"
+    return str(import_module("tzdata").IANA_VERSION)
 
 
 def midnight(day: date) -> int:
