@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -189,3 +190,11 @@ async def test_a_server_that_charges_on_request_counts_no_days(client: Client) -
     await build(client, *HOUSE, lying(2))
     await in_background(client.app)
     assert await charged(client) == []
+
+
+async def test_races_of_servers_that_count_the_same_day_charge_it_once(client: Client) -> None:
+    await build(client, *HOUSE, lying(2))
+    services = client.app.services
+    written = await asyncio.gather(*(ChargeReactions(services).count_days() for _ in range(4)))
+    assert sum(written) >= 2
+    assert await charged(client) == [(day(2), "billable", "200.00"), (day(1), "billable", "200.00")]

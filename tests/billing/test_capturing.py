@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fhir_r4.temporal import parse_interval
+from fhir_r4.temporal import DAY, MINUTE, format_instant, parse_interval
 from fhir_server.resources.billing.bed_days import bed_days
-from fhir_server.resources.billing.settings import DEFAULT
+from fhir_server.resources.billing.settings import DEFAULT, day_at
 from tests.beds.ward import bed, place
 from tests.billing.office import (
     base,
@@ -268,8 +272,6 @@ BERLIN = "Europe/Berlin"
 
 
 def days(encounter: Resource, until: int = UNTIL, zone: str = "UTC", **rules: Any) -> list[tuple[int, Any]]:
-    from dataclasses import replace
-
     return [(d.day.day, d.location) for d in bed_days(encounter, replace(DEFAULT, **rules), until, zone)]
 
 
@@ -303,6 +305,35 @@ def test_started_days_of_24_hours() -> None:
     assert [
         d for d, _ in days(lying("2026-10-24T10:00:00Z", "2026-10-24T10:01:00Z"), bed_day="started-24h")
     ] == [24]
+
+
+@given(
+    st.integers(0, 400 * 24 * 60),
+    st.lists(st.integers(1, 5 * 24 * 60), min_size=1, max_size=5),
+    st.sampled_from([BERLIN, "UTC", "America/St_Johns", "Asia/Kathmandu"]),
+    st.sampled_from(["midnight", "started-24h"]),
+    st.booleans(),
+)
+@settings(max_examples=150)
+def test_each_day_of_a_stay_is_counted_once_wherever_the_patient_lay(
+    begin: int, moves: list[int], zone: str, rule: str, discharge: bool
+) -> None:
+    began = parse_interval("2026-01-01T00:00:00Z")[0] + begin * MINUTE
+    marks = [began, *accumulate(moves, lambda at, minutes: at + minutes * MINUTE, initial=began)][1:]
+    places = [
+        at(f"b{n}", format_instant(low), format_instant(high))
+        for n, (low, high) in enumerate(pairwise(marks))
+    ]
+    stayed = lying(format_instant(began), format_instant(marks[-1]), *places)
+    found = bed_days(stayed, replace(DEFAULT, bed_day=rule, discharge_day=discharge), marks[-1] + DAY, zone)
+    counted = [one.day for one in found]
+    assert counted == sorted(set(counted))
+    assert all(one.location is not None for one in found)
+    nights = (day_at(marks[-1], zone) - day_at(began, zone)).days
+    if rule == "midnight":
+        assert len(counted) == (nights + 1 if discharge else max(nights, 1))
+    elif not discharge:
+        assert len(counted) == -((began - marks[-1]) // DAY)
 
 
 def test_days_on_leave_are_not_charged_unless_set() -> None:

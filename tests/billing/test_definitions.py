@@ -60,4 +60,4 @@ def test_no_float_is_on_the_path_of_money(source: Path) -> None:
 
 def _is_layout(source: Path) -> bool:
     """Whether it calculates with places on paper or with seconds, not with money."""
-    return source.stem in ("printing", "providers", "forwarding")
+    return source.stem in ("sheets", "providers", "forwarding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -325,3 +326,28 @@ async def test_every_operation_of_money_leaves_one_trace(till: Client) -> None:
 async def test_what_is_refused_leaves_no_trace(till: Client) -> None:
     await ask(till, "Invoice/i1/$pay", amount="100.01")
     assert (await till.get("/Provenance?_summary=count")).json()["total"] == 0
+
+
+async def test_races_of_a_payment_and_a_write_off_settle_an_invoice_once(till: Client) -> None:
+    answers = await asyncio.gather(
+        ask(till, "Invoice/i1/$pay"),
+        reduce(till, "Invoice/i1/$write-off"),
+        ask(till, "Invoice/i1/$pay"),
+        reduce(till, "Invoice/i1/$write-off"),
+    )
+    found = sorted(a.status_code for a in answers)
+    assert found[0] == 200
+    assert set(found[1:]) <= {409, 422}
+    assert (await read(till, "Invoice/i1"))["status"] == "balanced"
+    assert "receivable" not in await balances(till)
+
+
+async def test_races_for_an_approval_have_one_winner(till: Client) -> None:
+    await put(till, limited("10.00"))
+    task = await reduced(till, "Invoice/i1/$write-off", amount="20", requester=ONE)
+    approval = await approve(till, task)
+    answers = await asyncio.gather(
+        *(reduce(till, "Invoice/i1/$write-off", amount="20", approval=approval) for _ in range(4))
+    )
+    assert sorted(a.status_code for a in answers) == [200, 409, 409, 409]
+    assert open_of(await read(till, "Invoice/i1")) == D("80.00")

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from tests.billing.insured import category, cost, coverage, plan
 from tests.billing.office import (
     ACCOUNT,
     base,
     build,
     call,
     charge,
+    code,
     definition,
     drafted,
     gross,
@@ -285,6 +287,37 @@ async def test_invoices_by_encounter(office: Client) -> None:
     await write(office, charge("c2", context={"reference": "Encounter/e2"}))
     made = resources(await call(office, "Account/a1/$invoice", split_by="encounter"))
     assert [len(i["lineItem"]) for i in made] == [1, 1]
+
+
+async def test_invoices_by_payer(office: Client) -> None:
+    for payer in ("nord", "sued"):
+        await write(office, {"resourceType": "Organization", "id": payer, "name": payer})
+    first = plan("basic", category("visit", cost("copaypct", "10")), category("all", cost("excluded")))
+    first["plan"][0]["specificCost"][0]["category"] = code("visit")
+    await write(office, first)
+    await write(office, plan("extra", category("all", cost("copay", "5"))))
+    until = {"period": {"end": "2026-03-31"}}
+    await write(office, {**coverage("v1", "basic"), "payor": [{"reference": "Organization/nord"}]})
+    await write(
+        office, {**coverage("v2", "extra", 2, **until), "payor": [{"reference": "Organization/sued"}]}
+    )
+    await write(office, charge("c1"))
+    await write(office, charge("c2", "xray"))
+    await write(office, charge("c3", "xray", occurrenceDateTime="2026-04-02"))
+    made = resources(await call(office, "Account/a1/$invoice", split_by="payer"))
+    listed = {
+        i.get("recipient", {}).get("reference"): [
+            line["chargeItemReference"]["reference"] for line in i["lineItem"]
+        ]
+        for i in made
+    }
+    assert listed == {
+        "Organization/nord": ["ChargeItem/c1"],
+        "Organization/sued": ["ChargeItem/c2"],
+        None: ["ChargeItem/c3"],
+    }
+    refused = await call(office, "Account/a1/$invoice", 400, split_by="colour")
+    assert "encounter or payer" in told(refused)
 
 
 async def test_only_services_until_then_are_invoiced(office: Client) -> None:

@@ -92,6 +92,9 @@ async def test_what_the_provider_tells_is_booked_once(till: Client) -> None:
     answers = await asyncio.gather(*(tell(till, draft) for _ in range(4)))
     assert {a.status_code for a in answers} == {200}
     assert sorted(a.json()["status"] for a in answers) == ["known", "known", "known", "paid"]
+    traces = (await till.get(f"/Provenance?target=PaymentReconciliation/{draft['id']}")).json()["entry"]
+    done_ = sorted(e["resource"]["activity"]["coding"][0]["code"] for e in traces)
+    assert done_ == ["checkout", "checkout-paid"]
     assert (await read(till, "Invoice/i1"))["status"] == "balanced"
     assert (await verify(till.app.services)).problems == []
 

@@ -18,7 +18,7 @@ from tests.conftest import Client
 ROOT = Path(fhir_server.__file__).parent
 SOURCES = sorted(ROOT.glob("*/billing/*.py"))
 # lays out pages; it prints amounts and calculates none
-LAYOUT = {"printing"}
+LAYOUT = {"sheets"}
 # seconds to wait for others, which are no money
 TIMEOUT = "SECONDS"
 

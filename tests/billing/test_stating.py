@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import hashlib
+import re
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pypdfium2
 import pytest
 
-from fhir_server.operations.billing.printing import Letterhead, payment_code
+from fhir_server.operations.billing.printing import payment_code
+from fhir_server.operations.billing.sheets import Letterhead
 from tests.billing.office import (
+    HOSPITAL,
+    PATIENT,
     base,
     build,
     call,
@@ -19,6 +26,7 @@ from tests.billing.office import (
     definition,
     issued,
     money,
+    number,
     parameters,
     resources,
     send,
@@ -43,6 +51,12 @@ def text_of(pdf: bytes) -> str:
     document = pypdfium2.PdfDocument(pdf)
     pages = [page.get_textpage().get_text_range() for page in document]
     return "\n".join(pages)
+
+
+async def printed(client: Client, id: str, **values: Any) -> Any:
+    """The answer of $render that has the pages."""
+    headers = {"accept": "application/pdf"}
+    return await send(client, "POST", f"/Invoice/{id}/$render", parameters(**values), **headers)
 
 
 def of(parameters: Resource, name: str) -> list[Any]:
@@ -129,7 +143,7 @@ async def test_what_was_open_then_is_told_from_history(office: Client) -> None:
 async def test_an_invoice_is_printed(office: Client) -> None:
     made = await issued(office, charge("c1", quantity={"value": 2}), charge("c2", "xray"), date="2026-03-10")
     await pay(office, made, "9.00")
-    answer = await office.get(f"/Invoice/{made['id']}/$render", headers={"accept": "application/pdf"})
+    answer = await printed(office, made["id"], copy=True)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
     text = text_of(answer.content)
     for told_there in (
@@ -145,18 +159,79 @@ async def test_an_invoice_is_printed(office: Client) -> None:
         "-9.00",
         "300.00 EUR",
         "DE89 3704 0044 0532 0130 00",
-        "Page 1",
+        "COPY",
+        "Page 1 of 1",
     ):
         assert told_there in text, told_there
-    binary = await call(office, f"Invoice/{made['id']}/$render")
+    binary = await call(office, f"Invoice/{made['id']}/$render", copy=True)
     assert binary["contentType"] == "application/pdf"
     assert base64.b64decode(binary["data"]) == answer.content
+    assert (await office.get("/DocumentReference?_summary=count")).json()["total"] == 0
+
+
+async def test_what_was_issued_is_printed_once_and_kept(office: Client) -> None:
+    made = await issued(office, charge("c1"), date="2026-03-10")
+    first = (await printed(office, made["id"])).content
+    await pay(office, made, "9.00")
+    await write(office, {**HOSPITAL, "name": "Another name"}, 200)
+    again = await printed(office, made["id"])
+    assert again.content == first
+    text = text_of(first)
+    assert "120.00 EUR" in text
+    assert "COPY" not in text
+    found = (await office.get(f"/DocumentReference?related=Invoice/{made['id']}")).json()
+    (document,) = (e["resource"] for e in found["entry"])
+    content = document["content"][0]["attachment"]
+    assert base64.b64decode(content["hash"]) == hashlib.sha1(first).digest()
+    assert content["size"] == len(first)
+    assert document["identifier"][0]["value"] == number(made)
+    kept = await office.get(f"/{content['url']}", headers={"accept": "application/pdf"})
+    assert kept.content == first
+    traces = (await office.get(f"/Provenance?target=DocumentReference/{document['id']}")).json()
+    assert [e["resource"]["activity"]["coding"][0]["code"] for e in traces["entry"]] == ["render"]
+
+
+async def test_the_same_invoice_printed_at_once_is_one_document_in_races(client: Client) -> None:
+    await build(client)
+    made = await issued(client, charge("c1"), date="2026-03-10")
+    found = await asyncio.gather(*(printed(client, made["id"]) for _ in range(5)))
+    assert {a.status_code for a in found} == {200}
+    assert len({a.content for a in found}) == 1
+    assert (await client.get("/DocumentReference?_summary=count")).json()["total"] == 1
+
+
+async def test_a_draft_is_not_kept(office: Client) -> None:
+    await write(office, charge("c1"))
+    (draft,) = resources(await call(office, "Account/a1/$invoice"))
+    await printed(office, draft["id"])
+    assert (await office.get("/Binary?_summary=count")).json()["total"] == 0
+
+
+async def test_two_rates_of_tax_have_a_table(client: Client) -> None:
+    await build(client, definition("drug", base("200.00"), tax("0.07", "Low")))
+    made = await issued(client, charge("c1"), charge("c2", "drug"), charge("c3", "plain"))
+    text = text_of((await printed(client, made["id"])).content)
+    for row in (
+        "VAT 20 %\r\n100.00\r\n20.00\r\n120.00",
+        "Low 7 %\r\n200.00\r\n14.00\r\n214.00",
+        "none\r\n10.00\r\n0.00",
+    ):
+        assert row in text or row.replace("\r\n", " ") in text, text
+    assert "344.00 EUR" in text
+
+
+async def test_letters_of_east_asia_are_printed(office: Client) -> None:
+    await write(office, {**PATIENT, "name": [{"text": "王小明 / やまだ / 김철수"}]}, 200)
+    made = await issued(office, charge("c1"))
+    text = text_of((await printed(office, made["id"])).content)
+    for name in ("王小明", "やまだ", "김철수"):
+        assert name in text
 
 
 async def test_a_draft_is_printed_as_one(office: Client) -> None:
     await write(office, charge("c1"))
     (draft,) = resources(await call(office, "Account/a1/$invoice"))
-    answer = await office.get(f"/Invoice/{draft['id']}/$render", headers={"accept": "application/pdf"})
+    answer = await printed(office, draft["id"])
     assert "not an invoice" in text_of(answer.content)
 
 
@@ -164,7 +239,7 @@ async def test_a_credit_note_and_a_statement_are_printed(office: Client) -> None
     made = await issued(office, charge("c1"), date="2026-03-10")
     note = await call(office, f"Invoice/{made['id']}/$credit", reason="The visit did not take place.")
     headers = {"accept": "application/pdf"}
-    text = text_of((await office.get(f"/Invoice/{note['id']}/$render", headers=headers)).content)
+    text = text_of((await printed(office, note["id"])).content)
     assert "Credit note CRN-" in text
     assert "INV-2026-000001" in text
     assert "did not take place" in text
@@ -197,26 +272,38 @@ async def test_a_font_that_is_none_is_told(start_server: StartServer, tmp_path: 
 async def test_large_amounts_are_printed(client: Client) -> None:
     await build(client, definition("dear", base("123456789012.34"), tax("0.20")))
     made = await issued(client, charge("c1", "dear"))
-    answer = await client.get(f"/Invoice/{made['id']}/$render", headers={"accept": "application/pdf"})
+    answer = await printed(client, made["id"])
     assert "148,148,146,814.81 EUR" in text_of(answer.content)
 
 
 async def test_long_invoices_have_several_pages(office: Client) -> None:
     made = await issued(office, *(charge(f"c{n}", occurrenceDateTime="2026-03-02") for n in range(60)))
-    answer = await office.get(f"/Invoice/{made['id']}/$render", headers={"accept": "application/pdf"})
+    answer = await printed(office, made["id"])
     document = pypdfium2.PdfDocument(answer.content)
     pages = [page.get_textpage().get_text_range() for page in document]
     assert len(pages) > 1
     assert all("Quantity" in page for page in pages if "Visit" in page)
-    assert all(f"Page {n + 1}" in page for n, page in enumerate(pages))
-    assert sum("7,200.00 EUR" in page for page in pages) == 1
+    assert all(f"Page {n + 1} of {len(pages)}" in page for n, page in enumerate(pages))
+    listing = [page for page in pages if "Visit" in page]
+    assert len(listing) > 1
+    for before, after in pairwise(listing):
+        carried = re.search(r"Carried forward\s+([\d,.]+)", before)
+        brought = re.search(r"Brought forward\s+([\d,.]+)", after)
+        assert carried is not None
+        assert brought is not None
+        assert carried[1] == brought[1]
+        assert D(carried[1].replace(",", "")) == 100 * before.count("Visit") + _brought(before)
+    assert sum("To be paid" in page and "7,200.00 EUR" in page for page in pages) == 1
+
+
+def _brought(page: str) -> Decimal:
+    found = re.search(r"Brought forward\s+([\d,.]+)", page)
+    return D(0) if found is None else D(found[1].replace(",", ""))
 
 
 async def test_text_is_printed_as_it_is(office: Client) -> None:
     made = charge("c1", code={"text": "<b>Müsli & Co</b>"})
-    answer = await office.get(
-        f"/Invoice/{(await issued(office, made))['id']}/$render", headers={"accept": "application/pdf"}
-    )
+    answer = await printed(office, (await issued(office, made))["id"])
     assert "<b>Müsli & Co</b>" in text_of(answer.content)
 
 
@@ -237,11 +324,10 @@ async def test_shares_of_payers_are_printed(office: Client) -> None:
     draft["extension"] = [of("96.00", coverage, nord), of("24.00")]
     await write(office, draft, 200)
     made = await call(office, f"Invoice/{draft['id']}/$issue")
-    headers = {"accept": "application/pdf"}
-    text = text_of((await office.get(f"/Invoice/{made['id']}/$render", headers=headers)).content)
+    text = text_of((await printed(office, made["id"])).content)
     assert "from Krankenkasse Nord" in text
     assert "96.00" in text
     assert "24.00 EUR" in text
     await pay(office, made, "24.00")
-    text = text_of((await office.get(f"/Invoice/{made['id']}/$render", headers=headers)).content)
+    text = text_of((await printed(office, made["id"], copy=True)).content)
     assert "To be paid\r\n0.00 EUR" in text or "To be paid 0.00 EUR" in text

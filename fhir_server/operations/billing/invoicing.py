@@ -9,6 +9,7 @@ from fhir_r4.references import local_id
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Write
+from fhir_server.operations.billing.dividing import Payers
 from fhir_server.operations.billing.requesting import (
     MOST_CHARGES,
     all_named,
@@ -29,18 +30,16 @@ from fhir_server.resources.change import Known
 from fhir_server.search.tree import RefersTo
 
 INVOICE = "https://osler.health/fhir/OperationDefinition/Account-invoice"
-SPLITS = ("encounter",)
+BY_ENCOUNTER, BY_PAYER = "encounter", "payer"
 
 
 async def invoice(call: OperationCall, services: Services) -> FhirResponse:
-    """A Bundle of draft Invoices: one, or one for each Encounter; their ChargeItems are billed in the same commit."""
+    """A Bundle of draft Invoices: one, or one for each Encounter or payer; their ChargeItems are billed in the same commit."""
     asked = given(call, INVOICE)
     wanted = all_named(asked, "charge-item", "ChargeItem", services)
     split = asked.one("split-by")
-    if split is not None and split not in SPLITS:
-        raise InvalidRequest(
-            f"The parameter split-by is {SPLITS[0]}; Invoice/[id]/$split divides between payers.", "split-by"
-        )
+    if split not in (None, BY_ENCOUNTER, BY_PAYER):
+        raise InvalidRequest(f"The parameter split-by is {BY_ENCOUNTER} or {BY_PAYER}.", "split-by")
 
     async def plan(known: Known) -> Sequence[Write]:
         account = await require(known, "Account", call.id)
@@ -49,12 +48,21 @@ async def invoice(call: OperationCall, services: Services) -> FhirResponse:
         if not charges:
             raise BusinessRule(f"Nothing is billable on Account/{account['id']}.", "Account")
         groups: dict[str, list[Resource]] = {}
+        payers = Payers(known, services)
         for charge in charges:
-            key = str(charge.get("context", {}).get("reference")) if split else ""
+            key = ""
+            if split == BY_ENCOUNTER:
+                key = str(charge.get("context", {}).get("reference"))
+            elif split == BY_PAYER:
+                key = await payers.of(charge)
             groups.setdefault(key, []).append(charge)
         return [
-            Write(await _draft(asked, known, services, account, group), "POST", fresh=True)
-            for group in groups.values()
+            Write(
+                await _draft(asked, known, services, account, group, key if split == BY_PAYER else ""),
+                "POST",
+                fresh=True,
+            )
+            for key, group in groups.items()
         ]
 
     return await carry_out(call, services, asked, plan, lambda written: bundle(call, written))
@@ -86,7 +94,12 @@ async def _charges(
 
 
 async def _draft(
-    asked: Given, known: Known, services: Services, account: Resource, charges: Sequence[Resource]
+    asked: Given,
+    known: Known,
+    services: Services,
+    account: Resource,
+    charges: Sequence[Resource],
+    payer: str = "",
 ) -> Resource:
     settings = await settings_today(known, services)
     prices = [await price_for_invoice(charge, known, services) for charge in charges]
@@ -96,8 +109,11 @@ async def _draft(
     ]
     made: Resource = {"resourceType": "Invoice", "id": services.new_id(), "status": "draft"}
     made["subject"] = next(iter(account.get("subject", ())), charges[0]["subject"])
-    recipient = asked.one("recipient") or next(
-        (g["party"] for g in account.get("guarantor", ()) if not g.get("onHold", False)), None
+    of_payer = {"reference": payer} if payer else None
+    recipient = (
+        of_payer
+        or asked.one("recipient")
+        or next((g["party"] for g in account.get("guarantor", ()) if not g.get("onHold", False)), None)
     )
     if recipient is not None:
         made["recipient"] = recipient

@@ -26,7 +26,7 @@ from fhir_server.operations.billing.asking import (
     require_invoice,
 )
 from fhir_server.operations.billing.providers import Checkout, Event, Order, providers_of
-from fhir_server.operations.billing.tracing import carry_out
+from fhir_server.operations.billing.tracing import carry_out, told_by
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import (
@@ -119,11 +119,25 @@ async def take_event(event: Event, services: Services) -> str:
             made = {**draft, "status": "cancelled"}
         else:
             made = await _paid(draft, event, looking, services)
-        ops = [prepare(services, "PUT", made, made["id"])]
-        await commit(services, ops, looking.preconditions, [made])
+        trace = told_by(
+            _provider(draft), made["id"], f"checkout-{event.kind}", services.new_id(), looking.now
+        )
+        ops = [
+            prepare(services, "PUT", made, made["id"]),
+            prepare(services, "POST", trace, trace["id"], fresh=True),
+        ]
+        await commit(services, ops, looking.preconditions, [made, trace])
         return event.kind
 
     return await retrying(attempt)
+
+
+def _provider(draft: Resource) -> str:
+    """The name of the provider on whose page a checkout was."""
+    parts = [
+        p for e in draft.get("extension", ()) if e.get("url") == CHECKOUT for p in e.get("extension", ())
+    ]
+    return next((str(p["valueString"]) for p in parts if p.get("url") == "provider"), "provider")
 
 
 def _is_of(draft: Resource, event: Event) -> bool:

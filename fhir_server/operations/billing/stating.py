@@ -13,9 +13,11 @@ from fhir_r4.temporal import OPEN_LOW, format_instant, parse_interval, period_in
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.interactions.governing import Plan
 from fhir_server.operations.beds.looking_back import versions_at
-from fhir_server.operations.billing.movements import Statement, statement_of
+from fhir_server.operations.billing.addressing import letterhead, person_of
+from fhir_server.operations.billing.documenting import PDF
+from fhir_server.operations.billing.movements import Statement, number_text, statement_of
 from fhir_server.operations.billing.printing import StatementPaper, statement_pdf
-from fhir_server.operations.billing.rendering import PDF, letterhead, person_of, wants_pdf
+from fhir_server.operations.billing.rendering import wants_pdf
 from fhir_server.operations.billing.requesting import require
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.billing.invoicing import (
@@ -65,6 +67,7 @@ async def statement(call: OperationCall, services: Services) -> FhirResponse:
             str(account.get("name", account["id"])),
             days,
             found,
+            () if found is None else tuple(_listed(invoice) for invoice in found.open),
         )
         return FhirResponse(
             200,
@@ -72,6 +75,12 @@ async def statement(call: OperationCall, services: Services) -> FhirResponse:
             media_type=PDF,
         )
     return FhirResponse(200, resource=_bundle(call, account, days, found))
+
+
+def _listed(invoice: Resource) -> tuple[str, str, Decimal]:
+    """When an invoice is due, its number, and what is open of it."""
+    due = extension(invoice, DUE)
+    return "" if due is None else str(due["valueDate"]), number_text(invoice), open_of(invoice)
 
 
 def _bundle(

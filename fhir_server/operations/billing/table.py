@@ -9,6 +9,7 @@ from fhir_server.operations.billing import (
     invoicing,
     issuing,
     rendering,
+    ruling,
     stating,
     verifying,
 )
@@ -33,6 +34,7 @@ BILLING_OPERATIONS: tuple[Operation, ...] = (
     Operation("ageing", stating.AGEING, stating.ageing, type=True, types=ACCOUNT),
     Operation("issue", issuing.ISSUE, issuing.issue, instance=True, types=INVOICE, affects_state=True),
     Operation("credit", issuing.CREDIT, issuing.credit, instance=True, types=INVOICE, affects_state=True),
-    Operation("render", rendering.RENDER, rendering.render, instance=True, types=INVOICE),
+    Operation("render", rendering.RENDER, rendering.render, instance=True, types=INVOICE, affects_state=True),
+    Operation("settings", ruling.SETTINGS, ruling.settings, type=True, types=("Basic",)),
     Operation("verify-series", verifying.VERIFY, verifying.verify_series, type=True, types=INVOICE),
 )

@@ -70,6 +70,18 @@ async def _trace(
     return made
 
 
+def told_by(provider: str, payment: str, activity: str, id: str, now: int) -> Resource:
+    """The trace of what a provider of online payments has told of a payment."""
+    return {
+        "resourceType": PROVENANCE,
+        "id": id,
+        "target": [{"reference": f"PaymentReconciliation/{payment}"}],
+        "recorded": format_instant(now),
+        "activity": {"coding": [{"system": ACTIVITY, "code": activity}]},
+        "agent": [{"type": _role("informant"), "who": {"display": provider}}],
+    }
+
+
 def _caller(call: OperationCall) -> Resource:
     """Who calls: the user; a name for the one who may be anybody."""
     actor = call.request.actor
