@@ -13,7 +13,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from fhir_r4.errors import BusinessRule, Issue
-from fhir_r4.jsonio import decode_object
+from fhir_r4.jsonio import decode_written
 from fhir_server.context import Actor, Resource, Services
 from fhir_server.resources.change import Change, Consequence
 from fhir_server.resources.manners import MANNERS
@@ -36,7 +36,7 @@ def governed(ops: Sequence[WriteOp]) -> bool:
 
 def resource_of(op: WriteOp) -> Resource | None:
     """The resource that a write leaves behind, without version and time; None for a deletion."""
-    return None if op.body is None else decode_object(op.body.before + b'"versionId":"0"' + op.body.after)
+    return None if op.body is None else decode_written(op.body.before + b'"versionId":"0"' + op.body.after)
 
 
 async def govern(
@@ -170,7 +170,7 @@ class Plan:
         found = await self.services.store.read_many(keys)
         for type, id in keys:
             stored = found.get((type, id))
-            self._before[type, id] = None if stored is None else decode_object(stored.body)
+            self._before[type, id] = None if stored is None else decode_written(stored.body)
             self._versions[type, id] = version = None if stored is None else stored.version
             self._looked_at[VersionIs(type, id, version)] = None
 

@@ -71,15 +71,15 @@ def deletion(type: str, id: str) -> WriteOp:
 
 def body_of(resource: Resource) -> Body:
     """Cut the JSON text of `resource` where versionId and lastUpdated go; the order of all other members is kept."""
-    head = encode({"resourceType": resource["resourceType"], "id": resource["id"]})
-    rest = encode({k: v for k, v in resource.items() if k not in ("resourceType", "id", "meta")})
-    sent = resource.get("meta")
-    meta = encode({k: v for k, v in sent.items() if k not in SERVER_META}) if sent else b"{}"
-    return Body(
-        before=head[:-1] + b',"meta":{',
-        after=(b"," + meta[1:] if len(meta) > 2 else meta[1:])
-        + (b"," + rest[1:] if len(rest) > 2 else rest[1:]),
-    )
+    rest = dict(resource)
+    type, id, sent = rest.pop("resourceType"), rest.pop("id"), rest.pop("meta", None)
+    before = b'{"resourceType":"%b","id":%b,"meta":{' % (type.encode(), encode(id))
+    after = b"}," + encode(rest)[1:] if rest else b"}}"
+    if sent:
+        meta = encode({name: value for name, value in sent.items() if name not in SERVER_META})
+        if len(meta) > 2:
+            after = b"," + meta[1:-1] + after
+    return Body(before, after)
 
 
 async def commit(

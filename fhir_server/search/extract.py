@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fhir_server.search.contained import CONTAINED, contained_key, with_types
 from fhir_server.search.entries import Contained, Entries, ReferenceEntry
@@ -36,6 +36,7 @@ from fhir_server.search.rules import Rules
 
 Indexer = Callable[[dict[str, Any], Entries], None]
 RuleTable = Mapping[str, Mapping[str, tuple[Leaves, ...]]]
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 class Extractor:
@@ -76,27 +77,26 @@ class Extractor:
             indexer = indexers[type] = _indexer(self._parameters, self._rules, type, rules)
         entries = Entries([], [], [], [], [], [], [], [], [])
         indexer(resource, entries)
-        if len(entries.tokens) > 1:
-            entries.tokens = list(dict.fromkeys(entries.tokens))
-        if len(entries.strings) > 1:
-            entries.strings = list(dict.fromkeys(entries.strings))
-        if len(entries.dates) > 1:
-            entries.dates = list(dict.fromkeys(entries.dates))
-        if len(entries.numbers) > 1:
-            entries.numbers = list(dict.fromkeys(entries.numbers))
-        if len(entries.quantities) > 1:
-            entries.quantities = list(dict.fromkeys(entries.quantities))
-        if len(entries.references) > 1:
-            entries.references = list(dict.fromkeys(entries.references))
-        if len(entries.uris) > 1:
-            entries.uris = list(dict.fromkeys(entries.uris))
-        if len(entries.composites) > 1:
-            entries.composites = list(dict.fromkeys(entries.composites))
+        entries.tokens = _once(entries.tokens)
+        entries.strings = _once(entries.strings)
+        entries.dates = _once(entries.dates)
+        entries.numbers = _once(entries.numbers)
+        entries.quantities = _once(entries.quantities)
+        entries.references = _once(entries.references)
+        entries.uris = _once(entries.uris)
+        entries.composites = _once(entries.composites)
         return entries
 
     def source(self, type: str) -> str:
         """The generated Python for a type, to be read when a parameter does not find what it should."""
         return _Writer(self._rules, RULES).write(_Plan(self._parameters, type))
+
+
+def _once(entries: list[T]) -> list[T]:
+    """The entries without repeats; most often no parameter has two, so none can be repeated."""
+    if len(entries) < 2 or len({entry[0] for entry in entries}) == len(entries):
+        return entries
+    return list(dict.fromkeys(entries))
 
 
 def _resolved(

@@ -9,8 +9,9 @@ NotCompiled: an expression is never read in part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from fhir_r4.definitions import Element, Property, is_resource_type, shape
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 Condition = Callable[[Any], bool]
 
 _GENERAL = frozenset({"Resource", "DomainResource"})
+_STEPS = (Name, Call, TypeOp, Index)
 # as R4 writes it in code-value-date
 _MISSPELT = {"DateTime": "dateTime"}
 _SUBTYPES = {
@@ -118,7 +120,31 @@ def compile_paths(node: Node, resource_type: str) -> tuple[Path, ...]:
 def compile_from(node: Node, start: Path) -> tuple[Path, ...]:
     """The paths of an expression for an item at `start`, from there on. Raises NotCompiled."""
     at_root = start.shape is not None and (is_resource_type(start.shape) or start.shape in _GENERAL)
-    return tuple(dict.fromkeys(_walk(node, start, at_root and not start.steps)))
+    at_root = at_root and not start.steps
+    branches = [b for b in _branches(node) if not at_root or _first_type(b) in (None, start.shape)]
+    return tuple(dict.fromkeys(path for branch in branches for path in _walk(branch, start, at_root)))
+
+
+def _branches(node: Node) -> list[Node]:
+    """The branches of a union, in their order."""
+    found: list[Node] = []
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Binary) and one.op == "|":
+            waiting += (one.right, one.left)
+        else:
+            found.append(one)
+    return found
+
+
+def _first_type(node: Node | None) -> str | None:
+    """The resource type that a path begins with, None when it does not begin so."""
+    while isinstance(node, _STEPS):
+        if isinstance(node, Name) and node.target is None:
+            return node.name if is_resource_type(node.name) else None
+        node = node.target
+    return None
 
 
 def begins_at_resource(node: Node) -> bool:
@@ -195,13 +221,21 @@ def mentions(node: Node, resource_type: str) -> bool:
 def _member(path: Path, name: str) -> Iterator[Path]:
     if path.shape is None or (path.steps and path.shape in _GENERAL):
         raise NotCompiled(f"{path.type} has no element {name}")
-    found = False
-    for json_name, property in shape(path.shape).properties.items():
-        if property.element.name == name or json_name == name:
-            found = True
-            yield _step(path, json_name, property)
-    if not found:
+    members = _members(path.shape).get(name)
+    if members is None:
         raise NotCompiled(f"{path.shape} has no element {name}")
+    for json_name, property in members:
+        yield _step(path, json_name, property)
+
+
+@cache
+def _members(shape_name: str) -> Mapping[str, Sequence[tuple[str, Property]]]:
+    """The members of a shape by the names of their elements (several for a choice) and by their own."""
+    found: dict[str, list[tuple[str, Property]]] = {}
+    for json_name, property in shape(shape_name).properties.items():
+        for name in {property.element.name, json_name}:
+            found.setdefault(name, []).append((json_name, property))
+    return found
 
 
 def _step(path: Path, json_name: str, property: Property) -> Path:

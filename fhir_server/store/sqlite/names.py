@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fhir_r4.definitions import is_resource_type
 from fhir_server.search.contained import contained_type, is_contained, outer_type
@@ -25,19 +27,36 @@ SELECT code FROM found WHERE code IS NOT NULL
 CACHE_LIMIT = 50_000
 
 
+class Interned(dict[str, Any]):
+    """Numbers by text, which remember what `number` says of a text that is asked for first."""
+
+    def __init__(self, number: Callable[[str], int | None]) -> None:
+        super().__init__({"": 0})
+        self._number = number
+
+    def __missing__(self, text: str) -> int | None:
+        found = self[text] = self._number(text)
+        return found
+
+
 class Names:
     """The interned texts as one connection sees them; `add_*` are for the writer inside its transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._numbers: dict[str, int] = {"": 0}
+        self._numbers = Interned(self.add)
         self._texts: dict[int, str] = {0: ""}
         self._sets: dict[tuple[int, tuple[str, ...], str], int] = {}
         self._multiple: set[int] = set()
         self._dirty = False
 
+    @property
+    def interning(self) -> Mapping[str, int]:
+        """Numbers by text; asking for a new text interns it, as `add` does. To be asked for anew after each commit."""
+        return self._numbers
+
     def number(self, text: str) -> int | None:
-        found = self._numbers.get(text)
+        found: int | None = self._numbers.get(text)
         if found is None:
             if is_contained_type(text):
                 outer = self.number(outer_type(text))
@@ -145,7 +164,7 @@ class Names:
             self._forget()
 
     def _forget(self) -> None:
-        self._numbers = {"": 0}
+        self._numbers = Interned(self.add)
         self._texts = {0: ""}
         self._sets = {}
         self._multiple = set()
@@ -153,7 +172,7 @@ class Names:
 
     def _keep(self, text: str, number: int) -> int:
         if len(self._numbers) > 2 * CACHE_LIMIT:
-            self._numbers = {"": 0}
+            self._numbers = Interned(self.add)
             self._texts = {0: ""}
         self._numbers[text] = number
         self._texts[number] = text

@@ -7,13 +7,13 @@ of SQLite: the interpreter's lock is given away once, not for each row.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.search.entries import Component, CompositeEntry, Entries
 from fhir_server.store.sqlite.migrations.m0002_search import COLUMNS
-from fhir_server.store.sqlite.names import Names
+from fhir_server.store.sqlite.names import Interned, Names
 
 MOST_ROWS = 64
 # Components of a composite entry that rows have columns for.
@@ -101,39 +101,38 @@ class RowMaker:
         if numbers is None:
             numbers = self._numbers[type_number] = Numbers(self._names.add_set, type_number)
         for values in (entries.references, entries.dates, entries.numbers, entries.quantities):
-            if len(values) > 1:
+            if len(values) > 1 and len({value[0] for value in values}) < len(values):
                 self._mark_multiple(type_number, [value[0] for value in values])
-        return _rows(entries, numbers, self._names.add)
+        return _rows(entries, numbers, self._names.interning)
 
     def _mark_multiple(self, type_number: int, codes: list[str]) -> None:
-        if len(set(codes)) < len(codes):
-            for code in codes:
-                if codes.count(code) > 1:
-                    self._names.mark_multiple(type_number, code)
+        for code in codes:
+            if codes.count(code) > 1:
+                self._names.mark_multiple(type_number, code)
 
 
 def find_rows(names: Names, type_number: int, entries: Entries) -> tuple[list[Row], ...]:
     """The rows that entries should have; what was never interned is None there, which no row has."""
-    return _rows(entries, Numbers(names.set_number, type_number), names.number)
+    return _rows(entries, Numbers(names.set_number, type_number), Interned(names.number))
 
 
-def _rows(entries: Entries, pids: Numbers, number: Callable[[str], int | None]) -> tuple[list[Row], ...]:
+def _rows(entries: Entries, pids: Numbers, numbers: Mapping[str, int | None]) -> tuple[list[Row], ...]:
     """Rows by table. Parameters that have an entry in common share its row, but for dates and what is rare."""
     return (
-        [(pids[p], code, number(system)) for (system, code), p in _shared(entries.tokens)],
+        [(pids[p], code, numbers[system]) for (system, code), p in _shared(entries.tokens)],
         [(pids[p], norm, "" if text == norm else text) for (norm, text), p in _shared(entries.strings)],
         [(pids[p,], low, high) for p, low, high in entries.dates],
         [(pids[p,], float(low), float(high)) for p, low, high in entries.numbers],
         [
-            (pids[p], float(lo), float(hi), number(s), code, unit)
+            (pids[p], float(lo), float(hi), numbers[s], code, unit)
             for (lo, hi, s, code, unit), p in _shared(entries.quantities)
         ],
         [
-            (pids[p], id, number(type), number(base), version)
+            (pids[p], id, numbers[type], numbers[base], version)
             for (type, id, base, version), p in _shared(entries.references)
         ],
         [(pids[p,], uri) for p, uri in entries.uris],
-        _composite_rows(entries.composites, pids, number) if entries.composites else [],
+        _composite_rows(entries.composites, pids, numbers) if entries.composites else [],
         [(pids[p,], float(lat), in_range(float(lon))) for p, lat, lon in entries.positions],
     )
 
@@ -144,8 +143,10 @@ def _shared(entries: Sequence[tuple[Any, ...]]) -> Iterable[tuple[tuple[Any, ...
         return [(entry[1:], entry[:1]) for entry in entries]
     shared: dict[tuple[Any, ...], tuple[str, ...]] = {}
     for entry in entries:
-        values = entry[1:]
-        shared[values] = (*shared[values], entry[0]) if values in shared else (entry[0],)
+        values, code = entry[1:], entry[:1]
+        codes = shared.setdefault(values, code)
+        if codes is not code:
+            shared[values] = codes + code
     return shared.items()
 
 
@@ -160,26 +161,26 @@ def in_range(longitude: float) -> float:
 
 
 def _composite_rows(
-    entries: Sequence[CompositeEntry], pids: Numbers, number: Callable[[str], int | None]
+    entries: Sequence[CompositeEntry], pids: Numbers, numbers: Mapping[str, int | None]
 ) -> list[Row]:
     rows: list[Row] = []
     for n, ((components,), codes) in enumerate(_shared(entries)):
         if len(components) <= MOST_COMPONENTS:
             row: Row = (pids.of(",".join([component[0] for component in components]))[codes], n)
             for component in components:
-                row += _columns(component, number)
+                row += _columns(component, numbers)
             rows.append(row + _NO_COMPONENT * (MOST_COMPONENTS - len(components)))
     return rows
 
 
-def _columns(component: Component, number: Callable[[str], int | None]) -> tuple[Any, ...]:
+def _columns(component: Component, numbers: Mapping[str, int | None]) -> tuple[Any, ...]:
     """The main value, the upper end, the code beside an interval, the number of an interned text, the text as written."""
     kind = component[0]
     if kind == "token":
-        return component[2], 0, "", number(component[1]), ""
+        return component[2], 0, "", numbers[component[1]], ""
     if kind == "quantity":
         _, low, high, system, code, unit = component
-        return float(low), float(high), code, number(system), unit
+        return float(low), float(high), code, numbers[system], unit
     if kind == "date":
         return component[1], component[2], "", 0, ""
     if kind == "number":
@@ -188,7 +189,7 @@ def _columns(component: Component, number: Callable[[str], int | None]) -> tuple
         return component[1], 0, "", 0, written(component[1], component[2])
     if kind == "reference":
         _, type, id, base, version = component
-        return id, number(base), "", number(type), version
+        return id, numbers[base], "", numbers[type], version
     assert kind == "uri", component
     return component[1], 0, "", 0, ""
 
