@@ -44,6 +44,10 @@ def status(
     if as_json:
         say(json.dumps(found, indent=2))
         return
+    for name, one in found["destinations"].items():
+        told = ", ".join(f"{one[state]} {state}" for state in ("waiting", "held", "dead", "acknowledged"))
+        last = one["last_acknowledged"]
+        say(f"to {name}: {told}" + (f", the last at {last}" if last else ""))
     if not found["connections"]:
         say("No message was received yet.")
         return
@@ -94,6 +98,7 @@ def replay(
 
 async def _status(services: Services, journal: StoreJournal) -> dict[str, Any]:
     from fhir_r4.temporal import format_instant
+    from fhir_server.bridge.sent import figures_of
     from fhir_server.search.tree import SearchQuery, TokenIs, all_of, any_of
     from hl7_bridge.reasons import REASON_SYSTEM, REASONS
     from hl7_bridge.work import OPEN
@@ -114,7 +119,11 @@ async def _status(services: Services, journal: StoreJournal) -> dict[str, Any]:
         total = (await services.store.search(SearchQuery(("Task",), where, count=0, total="accurate"))).total
         if total:
             waiting[reason] = total
-    return {"connections": connections, "waiting_for_people": waiting}
+    destinations = {
+        name: {**sent.states, "last_acknowledged": None if sent.last is None else format_instant(sent.last)}
+        for name, sent in (await figures_of(services)).items()
+    }
+    return {"connections": connections, "destinations": destinations, "waiting_for_people": waiting}
 
 
 def _with_journal(store: str | None, act: Callable[[Services, StoreJournal], Awaitable[Any]]) -> Any:

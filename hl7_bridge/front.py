@@ -16,6 +16,7 @@ import structlog
 
 from hl7_bridge.bridge import Bridge
 from hl7_bridge.config import Address, Connection
+from hl7_bridge.figures import WireFigures
 from hl7_bridge.link import Link
 from hl7_bridge.listener import Dialer, Listener, Wire
 from hl7_bridge.tls import client_tls, server_tls
@@ -48,6 +49,12 @@ class Front:
         self.listeners: dict[Address, Listener] = {}
         self.dialers: dict[str, Dialer] = {}
         self._tasks: list[asyncio.Task[None]] = []
+
+    def figures(self) -> dict[str, WireFigures]:
+        """What came by each address, by the names of the connections that share it."""
+        listened = self._bridge.config.listened()
+        found = {", ".join(c.name for c in listened[a]): one.figures for a, one in self.listeners.items()}
+        return found | {name: dialer.figures for name, dialer in self.dialers.items()}
 
     async def open(self) -> None:
         """Listen, and connect where we are to. Raises OSError for an address that cannot be had, unless it is shared."""

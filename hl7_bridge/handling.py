@@ -22,8 +22,18 @@ from hl7_bridge.devices.profile import Profile
 from hl7_bridge.journal import Journal, JournalEntry, State, status_of
 from hl7_bridge.mapping.draft import Draft, Entry, Held, Problem
 from hl7_bridge.mapping.records import Classified, Context, Map, Receipt
+from hl7_bridge.mapping.results.codes import by_field, codes_url, concept_map
 from hl7_bridge.message import Message, NotHl7, parse
-from hl7_bridge.work import GOING_ON, OPEN, state_for, task_id, task_of, with_status
+from hl7_bridge.work import (
+    GOING_ON,
+    OF_RESULTS,
+    OPEN,
+    field_of,
+    state_for,
+    task_id,
+    task_of,
+    with_status,
+)
 
 log = structlog.get_logger("osler.hl7")
 
@@ -120,22 +130,49 @@ class Handler:
             return await self._put_aside(entry, read, [read.problem])
         assert read.message is not None
         if is_batch(entry.receipt.raw):
-            for raw in split(entry.receipt.raw).messages:
+            batch = split(entry.receipt.raw)
+            for raw in batch.messages:
                 await self._keep(entry.receipt.connection, raw)
+            if batch.warnings:
+                # each message is kept; that some may be missing is for a person to see
+                draft.problem("incomplete-batch", "; ".join(batch.warnings)[:500], "BTS-1")
             return await self._finish(entry, read, draft, "administrative")
         mapping = self._rules.map_of(read.message)
         if mapping is None or read.classified.kind == "administrative":
             return await self._finish(entry, read, draft, "administrative")
         zone = ZoneInfo(read.profile.zone) if read.profile.zone else self._rules.zone
-        context = Context(read.profile, entry.receipt, zone)
-        try:
-            async with asyncio.timeout(LONGEST_MAPPING):
-                await mapping(read.message, draft, context)
-        except Held as held:
+        context = Context(read.profile, entry.receipt, zone, await self._was_mapped(entry))
+        held: Held | None = None
+        if read.profile.results.asks:
+            draft.codes = await self._codes(read.profile, draft)
+        while True:
+            held = None
+            try:
+                async with asyncio.timeout(LONGEST_MAPPING):
+                    await mapping(read.message, draft, context)
+            except Held as problem:
+                held = problem
+            asked = {(field_of(p.path), p.value) for p in draft.problems if p.reason == "unmapped-code"}
+            if draft.codes or not any(field not in OF_RESULTS for field, _ in asked):
+                break
+            # people may have mapped it: that is looked up only when it is needed, and then the message is read anew
+            codes = await self._codes(read.profile, draft)
+            if not asked & codes.keys():
+                break
+            draft = replace(draft, entries=[], problems=[], codes=codes, _addresses=set())
+        if held is not None:
             return await self._put_aside(entry, read, [*draft.problems, held.problem])
         if any(problem.holds for problem in draft.problems):
             return await self._put_aside(entry, read, draft.problems)
         return await self._finish(entry, read, draft, "mapped")
+
+    async def _codes(self, profile: Profile, draft: Draft) -> Mapping[tuple[str, str], Resource]:
+        """What people have mapped of the codes of single fields."""
+        return by_field(await concept_map(codes_url(profile), draft))
+
+    async def _was_mapped(self, entry: JournalEntry) -> bool:
+        """Whether what a message says was written once, before it was replayed."""
+        return entry.status.attempt > 0 and await self._server.read("Provenance", entry.id) is not None
 
     async def delivered(self, entry: JournalEntry) -> bool:
         """Whether the server has had what follows from this entry already; then it is noted. Raises Unreachable.

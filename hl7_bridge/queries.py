@@ -123,13 +123,17 @@ def _whole(head: Any, field: int) -> One:
 
 
 async def _law(asker: _Asker) -> Replies:
-    """LAB-27: the query is acknowledged as such; then a LAB-28 for each specimen, with orders or with DC."""
+    """LAB-27: the query is acknowledged as such; then a LAB-28 for each specimen, with orders or with DC.
+
+    A query for everything (WOS_ALL) is told of each specimen with work. One by a place in a rack (QPD-4, QPD-5) or a tray (QPD-6, QPD-7)
+    is told DC for that place: where a device has put a specimen is known to the device alone. One by an isolate (QPD-9) is
+    told of that one.
+    """
     message = asker.message
     query = message.first("QPD")
     tag = query.text(2) if query is not None else ""
-    numbers = [
-        one for value in (query.values(3) if query is not None else ()) if (one := value.text(1).strip())
-    ]
+    asked = query.values(9) or query.values(3) if query is not None else ()
+    numbers = [one for value in asked if (one := value.text(1).strip()) not in ("", NULL)]
     answer = asker.build(
         asker.header("RSP", "K11", "RSP_K11", accept="NE", application="NE", profiles=[("LAB-27", "IHE")]),
         asker.accepted(),
@@ -137,11 +141,32 @@ async def _law(asker: _Asker) -> Replies:
         *asker.echo("QPD"),
     )
     sent = [_law_order(asker, number, await asker.work(number)) for number in numbers]
+    if not numbers and query is not None:
+        sent = await _law_without_number(asker, query)
     return Replies(answer, tuple(sent))
 
 
-def _law_order(asker: _Asker, number: str, work: Sequence[Work]) -> bytes:
-    """LAB-28: OML^O33 of one specimen."""
+async def _law_without_number(asker: _Asker, query: Any) -> list[bytes]:
+    """What is sent to a query that names no specimen: all work there is, or that there is none at a place."""
+    places = {
+        mine: query.value(theirs).components() for theirs, mine in _PLACES if not query.value(theirs).empty
+    }
+    if places:
+        return [_law_order(asker, NULL, (), places)]
+    found: dict[str, list[Work]] = {}
+    for one in await find_all_work(asker.draft, asker.context):
+        found.setdefault(one.specimen, []).append(one)
+    return [_law_order(asker, *each) for each in found.items()] or [_law_order(asker, NULL, ())]
+
+
+# where a specimen stands: the field of QPD, and that of SAC
+_PLACES = ((4, 10), (5, 11), (6, 13), (7, 14), (8, 15))
+
+
+def _law_order(
+    asker: _Asker, number: str, work: Sequence[Work], places: Mapping[int, tuple[str, ...]] = {}
+) -> bytes:
+    """LAB-28: OML^O33 of one specimen; `places` are fields of SAC that say where it stands."""
     head = asker.header("OML", "O33", "OML_O33", accept="NE", application="AL", profiles=[("LAB-28", "IHE")])
     first = work[0] if work else None
     specimen = segment(
@@ -158,7 +183,7 @@ def _law_order(asker: _Asker, number: str, work: Sequence[Work]) -> bytes:
         None,
         ("P", "Patient", "HL70369"),
     )
-    container = segment("SAC", None, None, (number,))
+    container = Segment("SAC", {3: (number,), **places})
     time = timestamp(asker.at)
     if first is None:
         order = segment("ORC", "DC", None, None, None, None, None, None, None, time)

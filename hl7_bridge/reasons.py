@@ -52,5 +52,9 @@ REASONS: dict[str, tuple[str, str]] = {
         "A destination rejected a message.",
         "Correct the cause and replay, or discard with a reason.",
     ),
+    "incomplete-batch": (
+        "What a batch says of itself and what is in it differ.",
+        "Ask the sender what is missing, then discard.",
+    ),
     "incomplete": ("The connection ended within a message.", "Ask the sender to send it again, or discard."),
 }

@@ -7,6 +7,7 @@ nothing left to resolve is `cancelled`. Messages that wait for the same thing (a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,9 @@ AWAITED = {
     "ServiceRequest": ("unmatched-specimen",),
     "Location": ("unmatched-location",),
 }
+# the fields whose codes and units are those of a profile's results
+OF_RESULTS = frozenset({"", "OBX-3", "OBX-6"})
+_PLACE = re.compile(r"\[[^]]*\]")
 LETTERS = frozenset({"dead-letter", "refused", "unregistered-source", "ambiguous-source"})
 OPEN = frozenset({"requested", "received", "in-progress", "on-hold", "ready"})
 # not resolved, or resolved and what waits is being seen to
@@ -38,12 +42,19 @@ URGENT = frozenset({"unmatched-patient", "held-result", "dead-letter", "refused"
 def task_id(problem: Problem, receipt: Receipt, profile: str) -> str:
     """The same for all messages that wait for the same thing: codes and units are those of a profile, identifiers everybody's."""
     if problem.reason in MAPPED and problem.value:
-        about = f"{profile}\0{problem.value}"
+        field = field_of(problem.path)
+        # codes of other fields than that of results mean something else
+        about = f"{profile}\0{problem.value}" + (f"\0{field}" if field not in OF_RESULTS else "")
     elif problem.reason in SHARED and problem.value:
         about = problem.value
     else:
         about = f"{receipt.id}\0{problem.path}"
     return _id(problem.reason, about)
+
+
+def field_of(path: str) -> str:
+    """The field of a path, wherever in the message it stands: OBX-3 of OBX[2]-3."""
+    return _PLACE.sub("", path)
 
 
 def awaiting(type: str, system: str, value: str) -> list[str]:

@@ -6,24 +6,33 @@ At any moment `received = duplicates + the messages of all states`, the state re
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from fhir_server.bridge.sent import Sent
+from hl7_bridge.figures import WireFigures
 from hl7_bridge.journal import STATES, State
 from hl7_bridge.tallies import Tallies
 
 CONNECTION = ["connection"]
+Reading = Callable[[WireFigures], float]
 
 
 class BridgeCollector(Collector):
-    """Turns tallies and counts into metrics; `counts` is set before each scrape, None while the store does not answer."""
+    """Turns tallies and counts into metrics.
+
+    `counts` and `sent` are set before each scrape, None while the store does not answer. `wires` are the figures of
+    addresses, by the connections that share them.
+    """
 
     def __init__(self, tallies: Tallies) -> None:
         self._tallies = tallies
         self.counts: Mapping[tuple[str, State], int] | None = {}
+        self.sent: Mapping[str, Sent] | None = {}
+        self.wires: Mapping[str, WireFigures] = {}
 
     def collect(self) -> Iterator[Metric]:
         tallies = self._tallies.connections
@@ -55,6 +64,68 @@ class BridgeCollector(Collector):
         depth = GaugeMetricFamily("osler_hl7_queue_depth", "Messages that this process has in work")
         depth.add_metric([], self._tallies.depth)
         yield depth
+        yield from self._of_wires()
+        yield from self._of_destinations()
+
+    def _of_wires(self) -> Iterator[Metric]:
+        """What came by the sockets of an address."""
+        shown: tuple[tuple[bool, str, str, Reading], ...] = (
+            (True, "osler_hl7_sockets", "Sockets that are open", lambda f: f.open),
+            (False, "osler_hl7_sockets_opened", "Sockets that were opened", lambda f: f.opened),
+            (
+                False,
+                "osler_hl7_sockets_refused",
+                "Sockets that were refused: too many, or an address or certificate that is not allowed",
+                lambda f: f.refused,
+            ),
+            (False, "osler_hl7_bytes", "Bytes that came", lambda f: f.bytes),
+            (
+                False,
+                "osler_hl7_noise_bytes",
+                "Bytes outside messages that are no heartbeats",
+                lambda f: f.noise_bytes - f.heartbeat_bytes,
+            ),
+            (
+                False,
+                "osler_hl7_heartbeat_bytes",
+                "Bytes of heartbeats",
+                lambda f: f.heartbeat_bytes,
+            ),
+            (
+                False,
+                "osler_hl7_broken_off",
+                "Messages within which the connection ended",
+                lambda f: f.incomplete,
+            ),
+        )
+        for gauge, name, what, read in shown:
+            made: GaugeMetricFamily | CounterMetricFamily
+            if gauge:
+                made = GaugeMetricFamily(name, what, labels=CONNECTION)
+            else:
+                made = CounterMetricFamily(name, what, labels=CONNECTION)
+            for connection, figures in sorted(self.wires.items()):
+                made.add_metric([connection], read(figures))
+            yield made
+
+    def _of_destinations(self) -> Iterator[Metric]:
+        """What became of messages to others."""
+        if self.sent is None:
+            return
+        states = GaugeMetricFamily(
+            "osler_hl7_outbound", "Messages to other systems by their state", labels=["destination", "state"]
+        )
+        last = GaugeMetricFamily(
+            "osler_hl7_outbound_acknowledged_seconds",
+            "When the last message was acknowledged, since 1970",
+            labels=["destination"],
+        )
+        for name, sent in sorted(self.sent.items()):
+            for state, count in sent.states.items():
+                states.add_metric([name, state], count)
+            if sent.last is not None:
+                last.add_metric([name], sent.last / 1e6)
+        yield from (states, last)
 
     def _of_connections(self) -> Iterator[Metric]:
         refused = CounterMetricFamily(

@@ -16,6 +16,7 @@ from fhir_server.bridge.counting import Counting
 from fhir_server.bridge.in_process import InProcess
 from fhir_server.bridge.metrics import BridgeCollector
 from fhir_server.bridge.outbox import Outbox
+from fhir_server.bridge.sent import figures_of
 from fhir_server.bridge.store_journal import StoreJournal
 from fhir_server.interactions.dispatch import Dispatch
 from fhir_server.settings import Settings
@@ -131,8 +132,13 @@ class ServerBridge:
         try:
             counting = self._counting or self._bridge.journal
             self.collector.counts = await counting.counts()
+            if self.config.destinations:
+                names = [one.name for one in self.config.destinations]
+                self.collector.sent = await figures_of(self._dispatch.services, names)
         except (Unavailable, Unreachable):
-            self.collector.counts = None
+            self.collector.counts = self.collector.sent = None
+        if self._front is not None:
+            self.collector.wires = self._front.figures()
 
     def addresses(self) -> dict[str, str]:
         """Where is listened, by the names of the connections."""

@@ -153,8 +153,9 @@ def _results(data: Data, values: Data) -> ResultRules:
         rules[name] = _picks(rules.get(name, ()))
     for name in ("counts", "ignored"):
         rules[name] = tuple(compile_condition(one) for one in rules.get(name, ()))
-    if "key" in rules:
-        rules["key"] = tuple(rules["key"])
+    for name in ("key", "asks"):
+        if name in rules:
+            rules[name] = tuple(rules[name])
     rules["flag_words"] = {word_key(word): code for word, code in rules.get("flag_words", {}).items()}
     return ResultRules(**rules, values=_values(values))
 

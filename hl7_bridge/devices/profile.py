@@ -79,8 +79,9 @@ class ResultRules:
     where they stand, in order. `counts`: an OBX counts when one of these holds (none: all do) and none of `ignored` does.
     `status` is meant where OBX-11 and OBR-25 are empty. `repeat`: what happens when another value comes for the same
     result, of the same rank and later: the `newest` holds, a person decides (`hold`), or `each` is kept as a result of its own.
-    `unmapped`: a result whose code has no LOINC is kept under the code that it has, or waits (`hold`). `notes`: whether NTE
-    stands `before` or `after` what it belongs to.
+    `unmapped`: a result whose code has no LOINC is kept under the code that it has, or waits (`hold`). `asks`: fields beside
+    OBX-3 whose own codes people are asked to map (OBR-4, OBX-5, SPM-4). `notes`: whether NTE stands `before` or `after` what it
+    belongs to.
     """
 
     key: tuple[Literal["filler", "specimen", "placer"], ...] = ("filler", "specimen", "placer")
@@ -94,6 +95,7 @@ class ResultRules:
     status: str = "final"
     repeat: Literal["newest", "hold", "each"] = "newest"
     unmapped: Literal["keep", "hold"] = "keep"
+    asks: tuple[str, ...] = ()
     notes: Literal["after", "before"] = "after"
     units: Mapping[str, str] = field(default_factory=dict)
     values: ValueRules = field(default_factory=ValueRules)

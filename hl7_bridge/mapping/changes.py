@@ -17,6 +17,7 @@ from hl7_bridge.message import NULL, Segment, Value
 
 OSLER = "https://osler.health/fhir/StructureDefinition/"
 AS_OF = OSLER + "hl7-as-of"
+RECEIVED = OSLER + "hl7-received"
 
 # element -> its value, or None where it is taken away; what is not told has no key
 Changes = dict[str, Any]
@@ -68,25 +69,69 @@ def with_extensions(resource: Resource, extensions: dict[str, list[dict[str, Any
     """The resource with extensions in the place of those it has of these addresses."""
     if not extensions:
         return resource
-    kept = [one for one in resource.get("extension", []) if one.get("url") not in extensions]
-    made = [*kept, *(one for several in extensions.values() for one in several)]
+    made: list[dict[str, Any]] = []
+    placed: set[str] = set()
+    for one in resource.get("extension", []):
+        url = one.get("url", "")
+        if url not in extensions:
+            made.append(one)
+        elif url not in placed:
+            placed.add(url)
+            made += extensions[url]
+    made += [one for url, several in extensions.items() if url not in placed for one in several]
     rest = {name: value for name, value in resource.items() if name != "extension"}
     return {**rest, "extension": made} if made else rest
 
 
-def as_of(resource: Resource) -> int | None:
-    """When the newest event was that has told of this resource, in microseconds; None when none has."""
-    found = extension_of(resource, AS_OF)
-    return None if found is None else parse_interval(found["valueInstant"])[0]
+def is_late(resource: Resource, at: int, context: Context) -> bool:
+    """Whether a newer event has told of this resource, or one of the same time whose message was received later.
+
+    The second keeps a message that is mapped again from taking back what came after it.
+    """
+    return (_milliseconds(at), _milliseconds(context.receipt.received)) < _as_of(resource)
 
 
-def with_as_of(resource: Resource, at: int) -> Resource:
-    """The resource with the time of the newest event that has told of it."""
-    return with_extensions(resource, {AS_OF: [{"url": AS_OF, "valueInstant": format_instant(at)}]})
+def with_as_of(resource: Resource, at: int, context: Context) -> Resource:
+    """The resource with the time of the newest event that has told of it, and when the message of it was received."""
+    return with_extensions(
+        resource,
+        {
+            AS_OF: [{"url": AS_OF, "valueInstant": format_instant(at)}],
+            RECEIVED: [{"url": RECEIVED, "valueInstant": format_instant(context.receipt.received)}],
+        },
+    )
 
 
-def filled(before: Resource, told: Resource) -> Resource:
-    """A resource with the elements, and the identifiers, that it did not have."""
+def with_newer(resource: Resource, other: Resource, at: int, context: Context) -> Resource:
+    """The resource as of an event by which the other became it, so that nothing told of either before is told again."""
+    told = _milliseconds(context.receipt.received)
+    known = _as_of(resource)
+    newest = max(_milliseconds(at), known[0], _as_of(other)[0])
+    return with_as_of(resource, newest * 1000, context) if (newest, told) > known else resource
+
+
+def _as_of(resource: Resource) -> tuple[int, int]:
+    found, came = extension_of(resource, AS_OF), extension_of(resource, RECEIVED)
+    earliest = -(2**63)
+    return earliest if found is None else _instant(found), 0 if came is None else _instant(came)
+
+
+def _instant(extension: dict[str, Any]) -> int:
+    return _milliseconds(parse_interval(extension["valueInstant"])[0])
+
+
+def _milliseconds(microseconds: int) -> int:
+    """An instant as an extension keeps it."""
+    return microseconds // 1000
+
+
+def filled(before: Resource, told: Resource, context: Context) -> Resource:
+    """A resource with the elements, and the identifiers, that it did not have.
+
+    A message that is mapped again has filled them already: what is missing now was taken away since.
+    """
+    if context.again:
+        return before
     made = {**{name: value for name, value in told.items() if value is not None}, **before}
     if "identifier" in told:
         made["identifier"] = merged(told["identifier"], before.get("identifier", []))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +61,7 @@ class Draft:
     """What a message reads and writes. `made_from` is the receipt's id, of which ids within the transaction are derived.
 
     `decisions` are what people have decided about this message, such as `arrived`: what it says holds, whatever is there.
+    `codes` are what people have mapped, by field and code (`PID-8`, `W`), as Coding.
     """
 
     server: FhirServer
@@ -68,6 +69,7 @@ class Draft:
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     decisions: frozenset[str] = frozenset()
+    codes: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _addresses: set[str] = field(default_factory=set)
     _known: dict[tuple[str, tuple[tuple[str, str], ...]], list[Resource]] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hl7_bridge.delivery import Resource
-from hl7_bridge.mapping.changes import as_of, changed, filled, merged, sourced, with_as_of
+from hl7_bridge.mapping.changes import changed, filled, is_late, merged, sourced, with_as_of
 from hl7_bridge.mapping.datatypes.codes import concept
 from hl7_bridge.mapping.draft import Draft, identified
 from hl7_bridge.mapping.records import Context
@@ -32,9 +32,11 @@ def key(context: Context, kind: str, *parts: str) -> dict[str, Any]:
     }
 
 
-async def keep(resource: Resource, draft: Draft, context: Context, at: int) -> str:
+async def keep(resource: Resource, draft: Draft, context: Context, at: int, late: bool = False) -> str:
     """Write the resource, found again by the first of its identifiers, as of an event at `at`; the reference to it.
 
+    `late` says that a newer event has told of the patient. That it told the same of this resource would not be seen
+    in it, since nothing is written that is the same.
     Elements that are None are taken away; those that are not there stay as they were. What a newer event has told stays.
     """
     known = resource["identifier"][0]
@@ -42,15 +44,16 @@ async def keep(resource: Resource, draft: Draft, context: Context, at: int) -> s
     if existing is None:
         made = {name: value for name, value in resource.items() if value is not None}
         return draft.create(
-            sourced(with_as_of(made, at), context), identified(known["system"], known["value"])
+            sourced(with_as_of(made, at, context), context), identified(known["system"], known["value"])
         )
-    known_at = as_of(existing)
-    if known_at is not None and at < known_at:
-        return write(existing, filled(existing, resource), draft, context)
+    if late or is_late(existing, at, context):
+        return write(existing, filled(existing, resource, context), draft, context)
     told = {name: value for name, value in resource.items() if name != "resourceType"}
     told["identifier"] = merged(existing.get("identifier", []), resource["identifier"])
     told_now = changed(existing, told)
-    return write(existing, existing if told_now == existing else with_as_of(told_now, at), draft, context)
+    # what is told again without a change is not written again
+    now = existing if told_now == existing else with_as_of(told_now, at, context)
+    return write(existing, now, draft, context)
 
 
 def write(before: Resource, after: Resource, draft: Draft, context: Context) -> str:

@@ -1,7 +1,9 @@
 """Patients that turn out to be one, and visits that turn out to be another's.
 
 HL7 v2.5.1 chapter 3.6; https://hl7.org/fhir/R4/patient.html#merging: the record that is given up is inactive and leads to the one
-that stays, and what was recorded of it is moved, as far as one transaction holds it.
+that stays, and what was recorded of it is moved. So much is moved at once that nobody waits for it: of what is more, whole pages go
+first, in transactions of their own, and the merge itself is written with the last of them. An invariant to keep: at any moment each
+resource is one of exactly one record, and a record is given up only when nothing of it is left.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hl7_bridge.delivery import Resource
-from hl7_bridge.mapping.changes import merged, sourced, with_as_of
+from hl7_bridge.mapping.changes import merged, sourced, with_as_of, with_newer
 from hl7_bridge.mapping.datatypes.times import told_in_zone
 from hl7_bridge.mapping.draft import Draft, Held, Problem
 from hl7_bridge.mapping.keeping import write
@@ -32,26 +34,42 @@ MOVED = (
     ("Account", "subject"),
     ("AllergyIntolerance", "patient"),
     ("Appointment", "patient"),
+    ("BodyStructure", "patient"),
     ("CarePlan", "patient"),
+    ("CareTeam", "patient"),
     ("ChargeItem", "subject"),
+    ("ClinicalImpression", "patient"),
+    ("Composition", "patient"),
     ("Condition", "patient"),
     ("Consent", "patient"),
     ("Coverage", "beneficiary"),
     ("DiagnosticReport", "patient"),
     ("DocumentReference", "patient"),
     ("Encounter", "patient"),
+    ("EpisodeOfCare", "patient"),
+    ("FamilyMemberHistory", "patient"),
     ("Flag", "patient"),
+    ("Goal", "patient"),
+    ("ImagingStudy", "patient"),
     ("Immunization", "patient"),
+    ("List", "patient"),
+    ("Media", "patient"),
     ("MedicationAdministration", "patient"),
+    ("MedicationDispense", "patient"),
     ("MedicationRequest", "patient"),
     ("MedicationStatement", "patient"),
+    ("NutritionOrder", "patient"),
     ("Observation", "patient"),
     ("Procedure", "patient"),
+    ("QuestionnaireResponse", "patient"),
     ("RelatedPerson", "patient"),
+    ("RiskAssessment", "patient"),
     ("ServiceRequest", "patient"),
     ("Specimen", "patient"),
+    ("Task", "patient"),
 )
-MOST = 200
+# so many resources of a type are moved by one transaction
+PAGE = 100
 
 
 async def merge_patients(message: Message, draft: Draft, context: Context) -> None:
@@ -87,7 +105,7 @@ async def _merge(message: Message, pid: Segment, mrg: Segment, draft: Draft, con
         # one record is known: it has other numbers from now on
         before = going if going is not None else {"resourceType": "Patient"}
         told = with_patient(before, pid, draft, context)
-        told = with_as_of({**told, "identifier": merged(told["identifier"], old)}, at)
+        told = with_as_of({**told, "identifier": merged(told["identifier"], old)}, at, context)
         if going is None:
             create_patient(sourced(told, context), draft)
         else:
@@ -97,6 +115,7 @@ async def _merge(message: Message, pid: Segment, mrg: Segment, draft: Draft, con
     if going is None or going["id"] == staying["id"]:
         write(staying, told, draft, context)
         return
+    told = with_newer(told, going, at, context)
     write(staying, _linked(told, "replaces", going), draft, context)
     write(going, {**_linked(going, "replaced-by", staying), "active": False}, draft, context)
     await _move_all(f"Patient/{going['id']}", f"Patient/{staying['id']}", draft, context)
@@ -124,12 +143,18 @@ def _linked(patient: Resource, type: str, other: Resource) -> Resource:
 
 async def _move_all(old: str, new: str, draft: Draft, context: Context) -> None:
     for type, parameter in MOVED:
-        found = await draft.find(type, [(parameter, old)], MOST)
-        for resource in found:
-            draft.update(sourced(pointed(resource, old, new), context))
-        if len(found) >= MOST:
-            text = f"More than {MOST} {type} are recorded; the rest stays with the record that was given up."
-            draft.problem("refused", text, "MRG-1", old)
+        while True:
+            found = await draft.server.find(type, [(parameter, old)], PAGE)
+            part = draft if len(found) < PAGE else Draft(draft.server, draft.made_from)
+            for resource in found:
+                moved = pointed(resource, old, new)
+                if moved == resource:
+                    text = f"What leads from {type}/{resource['id']} to the patient could not be moved."
+                    raise Held(Problem("refused", text, "MRG-1", old, True))
+                part.update(sourced(moved, context))
+            if part is draft:
+                break
+            await part.server.deliver(part.bundle())
 
 
 def pointed(value: Any, old: str, new: str) -> Any:

@@ -58,6 +58,18 @@ def seen(place: Entry, event: Event) -> list[Entry]:
     return [{"extension": found, "location": place, "status": "active"}]
 
 
+def named(entries: list[Entry], place: Entry, called: str) -> list[Entry]:
+    """The places with the one that was known by what it is called only, now that it is known."""
+    if "reference" not in place:
+        return entries
+    return [
+        {**one, "location": place, "extension": [*one.get("extension", []), *_unready()]}
+        if "reference" not in one["location"] and one["location"].get("display") == called
+        else one
+        for one in entries
+    ]
+
+
 def going_on(entries: list[Entry]) -> list[Entry]:
     """The places of a visit that goes on: the patient is at the last one."""
     entries = _completed(entries)
@@ -86,13 +98,15 @@ def planned_again(entries: list[Entry]) -> list[Entry]:
 def _entry(place: Entry, since: str) -> Entry:
     """A place that the patient came to. That the bed was not told to be clean does not undo that somebody lies there."""
     made: Entry = {"location": place, "status": "active", "period": {"start": since}}
-    if "reference" not in place:
-        return made
+    return {"extension": _unready(), **made} if "reference" in place else made
+
+
+def _unready() -> list[dict[str, Any]]:
     parts = [
         {"url": "reason", "valueCodeableConcept": {"text": "Told by an HL7 v2 message"}},
         {"url": "rule", "valueCode": "bed-not-ready"},
     ]
-    return {"extension": [{"url": OVERRIDE, "extension": parts}], **made}
+    return [{"url": OVERRIDE, "extension": parts}]
 
 
 def _been(entries: list[Entry]) -> list[Entry]:

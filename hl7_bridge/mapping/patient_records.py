@@ -37,12 +37,12 @@ async def of_person(
         if one is not None:
             unique[f"{one['resourceType']}|{one['identifier'][0]}"] = one
     for one in unique.values():
-        await keep(one, draft, context, at)
+        await keep(one, draft, context, at, subject.late)
     found: dict[str, dict[str, Any]] = {}
     for dg1 in message.all("DG1"):
         resource = condition(dg1, patient, visit, scope, context)
         if resource is not None and str(resource["identifier"][0]) not in found:
-            reference = await keep(resource, draft, context, at)
+            reference = await keep(resource, draft, context, at, subject.late)
             found[str(resource["identifier"][0])] = diagnosis(dg1, reference)
     return list(found.values())
 
@@ -68,7 +68,7 @@ async def coverages_of(
     found: dict[str, None] = {}
     for in1, in2 in _insurances(message):
         made = coverage(in1, in2, subject.reference, subject.number, context)
-        found[await keep(made, draft, context, at)] = None
+        found[await keep(made, draft, context, at, subject.late)] = None
     return list(found)
 
 
@@ -79,7 +79,7 @@ async def guarantors_of(
     found: dict[str, dict[str, Any]] = {}
     for gt1 in message.all("GT1"):
         made = guarantor(gt1, subject.reference, subject.number, context)
-        party = subject.reference if made is None else await keep(made, draft, context, at)
+        party = subject.reference if made is None else await keep(made, draft, context, at, subject.late)
         found[party] = guarantee(gt1, party, context)
     return list(found.values())
 

@@ -30,11 +30,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a mapping must know besides the message. `zone` is that of times that are written without one."""
+    """What a mapping must know besides the message.
+
+    `zone` is that of times that are written without one; `again` says that the message has been mapped before.
+    """
 
     profile: Profile
     receipt: Receipt
     zone: tzinfo
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from hl7_bridge.mapping.segments.evn import Event
 REVERSAL = OSLER + "encounter-reversal"
 STATE = "state"
 DETAILS = "details"
+# after the kind of an event: when the message that told of it was received
+CAME = "-received"
 
 # trigger -> the state of the visit afterwards
 STATES = {
@@ -37,7 +39,10 @@ BEGINS = frozenset(("A01", "A04"))
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a message tells of a visit. `place` and `prior` are references to Locations, None when none are told."""
+    """What a message tells of a visit. `place` and `prior` are references to Locations, None when none are told.
+
+    `called` is what the message calls the place.
+    """
 
     event: Event
     details: Changes
@@ -46,6 +51,7 @@ class Told:
     prior: dict[str, Any] | None = None
     start: str | None = None
     end: str | None = None
+    called: str = ""
 
 
 def after(visit: Resource, told: Told) -> Resource:
@@ -59,6 +65,9 @@ def after(visit: Resource, told: Told) -> Resource:
 def _placed(visit: Resource, before: list[dict[str, Any]], told: Told) -> Resource:
     """With the places, as far as the state of the visit allows."""
     trigger, here, at = told.event.trigger, told.place, told.event
+    if at.again and before:
+        # it was told already; a move that was taken back since is not made again
+        return visit if here is None else {**visit, "location": movements.named(before, here, told.called)}
     entries = before
     planned = visit.get("status") == "planned"
     if trigger == "A05":
@@ -81,23 +90,35 @@ def _placed(visit: Resource, before: list[dict[str, Any]], told: Told) -> Resour
     return {**rest, "location": entries} if entries else rest
 
 
-def newest(visit: Resource, kind: str) -> int | None:
-    """When the newest event of a kind took place, in microseconds."""
+def _newest(visit: Resource, kind: str) -> tuple[str, str]:
+    """When the newest event of a kind took place, and when its message was received, as instants; '' when none is known."""
     found = extension_of(visit, AS_OF)
-    parts = [] if found is None else found["extension"]
-    return next((parse_interval(one["valueInstant"])[0] for one in parts if one["url"] == kind), None)
+    told = {
+        one["url"]: str(one.get("valueInstant", "")) for one in ([] if found is None else found["extension"])
+    }
+    return told.get(kind, ""), told.get(kind + CAME, "")
+
+
+def _order(event: Event) -> tuple[str, str]:
+    # all instants are written alike, in UTC with milliseconds, so their texts are in the order of time
+    return format_instant(event.at), format_instant(event.received)
 
 
 def is_late(visit: Resource, kind: str, event: Event) -> bool:
-    """Whether a newer event of this kind has told already."""
-    known = newest(visit, kind)
-    return known is not None and event.at < known
+    """Whether a newer event of this kind has told already, or one of the same time whose message was received later."""
+    return _order(event) < _newest(visit, kind)
+
+
+def is_told(visit: Resource, kind: str, event: Event) -> bool:
+    """Whether a message that is mapped again has told the newest event of this kind itself."""
+    return event.again and _order(event) == _newest(visit, kind)
 
 
 def _told_now(visit: Resource, kind: str, event: Event) -> Resource:
     found = extension_of(visit, AS_OF)
-    parts = [one for one in ([] if found is None else found["extension"]) if one["url"] != kind]
-    parts.append({"url": kind, "valueInstant": format_instant(event.at)})
+    urls = (kind, kind + CAME)
+    parts = [one for one in ([] if found is None else found["extension"]) if one["url"] not in urls]
+    parts += [{"url": url, "valueInstant": at} for url, at in zip(urls, _order(event), strict=True)]
     parts.sort(key=lambda one: str(one["url"]))
     return with_extensions(visit, {AS_OF: [{"url": AS_OF, "extension": parts}]})
 
@@ -107,6 +128,8 @@ def _details(visit: Resource, told: Told) -> Resource:
     stays = visit.get("hospitalization", {})
     changes = {**told.details}
     if is_late(visit, DETAILS, told.event):
+        if told.event.again:
+            return visit
         changes = {name: value for name, value in changes.items() if name not in visit and value is not None}
         hospitalization = {**{k: v for k, v in told.hospitalization.items() if v is not None}, **stays}
         made = changed(visit, changes)
@@ -122,7 +145,7 @@ def _period(visit: Resource, told: Told) -> Resource:
     period = dict(visit.get("period", {}))
     trigger = told.event.trigger
     start = told.start or (told.event.written if trigger in BEGINS and "start" not in period else None)
-    if start is not None:
+    if start is not None and ("start" not in period or not is_late(visit, DETAILS, told.event)):
         period["start"] = start
     if not is_late(visit, STATE, told.event):
         if trigger == "A03":
@@ -148,7 +171,7 @@ def _state(visit: Resource, told: Told) -> Resource:
         if "status" in visit:
             return visit
         return {**visit, "status": _implied(told)}
-    if is_late(visit, STATE, told.event):
+    if is_late(visit, STATE, told.event) or is_told(visit, STATE, told.event):
         return visit if "status" in visit else {**visit, "status": status}
     before = visit.get("status")
     if trigger == "A11":
@@ -191,7 +214,6 @@ def _taken_back(visit: Resource, trigger: str, event: Event) -> Resource:
         {"url": "at", "valueDateTime": event.written},
         {"url": "reason", "valueCodeableConcept": {"text": f"HL7 v2 {trigger}"}},
     ]
-    return {
-        **visit,
-        "extension": [*visit.get("extension", []), {"url": REVERSAL, "extension": parts}],
-    }
+    made = {"url": REVERSAL, "extension": parts}
+    known = visit.get("extension", [])
+    return visit if made in known else {**visit, "extension": [*known, made]}

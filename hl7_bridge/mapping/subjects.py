@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hl7_bridge.delivery import Resource
-from hl7_bridge.mapping.changes import as_of, changed, filled, sourced, with_as_of
+from hl7_bridge.mapping.changes import changed, filled, is_late, sourced, with_as_of
 from hl7_bridge.mapping.datatypes.identifiers import identifier
 from hl7_bridge.mapping.draft import Draft, Held, Problem
 from hl7_bridge.mapping.keeping import keep, write
@@ -23,10 +23,14 @@ from hl7_bridge.message import Message, Segment
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A patient: the reference, and the number that keys of other resources are made of."""
+    """A patient: the reference, and the number that keys of other resources are made of.
+
+    `late` says that a newer event has told of the patient: then what else is told may have been confirmed since.
+    """
 
     reference: str
     number: str
+    late: bool = False
 
 
 async def patient_of(
@@ -43,13 +47,13 @@ async def patient_of(
         told = changed(told, general_practitioners(pd1, context))
     number = _number(identifiers(pid, context)[0])
     if existing is None:
-        return Subject(create_patient(sourced(with_as_of(told, event.at), context), draft), number)
-    known = as_of(existing)
-    if known is not None and event.at < known:
-        told = filled(existing, told)
+        return Subject(create_patient(sourced(with_as_of(told, event.at, context), context), draft), number)
+    late = is_late(existing, event.at, context)
+    if late:
+        told = filled(existing, told, context)
     else:
-        told = with_as_of(told, event.at)
-    return Subject(write(existing, told, draft, context), number)
+        told = with_as_of(told, event.at, context)
+    return Subject(write(existing, told, draft, context), number, late)
 
 
 async def known_patient(
@@ -59,7 +63,8 @@ async def known_patient(
     existing = None if pid is None else await find_patient(pid, draft, context)
     if existing is None or pid is None:
         return await patient_of(message, pid, event, draft, context)
-    return Subject(f"Patient/{existing['id']}", _number(identifiers(pid, context)[0]))
+    number = _number(identifiers(pid, context)[0])
+    return Subject(f"Patient/{existing['id']}", number, is_late(existing, event.at, context))
 
 
 @maps("PID-18")
@@ -82,7 +87,7 @@ async def account_of(
         "subject": [{"reference": subject.reference}],
         **(more or {}),
     }
-    return await keep(account, draft, context, at)
+    return await keep(account, draft, context, at, subject.late)
 
 
 def _number(identifier: dict[str, Any]) -> str:

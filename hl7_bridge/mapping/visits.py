@@ -21,7 +21,7 @@ from hl7_bridge.mapping.segments.pv1 import (
     receipt_identifier,
     visit_identifiers,
 )
-from hl7_bridge.mapping.stays import Told, after
+from hl7_bridge.mapping.stays import DETAILS, Told, after, is_late
 from hl7_bridge.mapping.subjects import Subject
 from hl7_bridge.mapping.tables.visits import NULL_FLAVOR
 from hl7_bridge.mapping.whereabouts import located
@@ -100,7 +100,7 @@ async def write_visit(
         **_times(message, pv1, context),
     )
     made = after(before, told)
-    if expected is not None:
+    if expected is not None and not is_late(before, DETAILS, happened):
         extensions = [one for one in made.get("extension", []) if one["url"] != EXPECTED_DISCHARGE]
         made["extension"] = [*extensions, {"url": EXPECTED_DISCHARGE, "valueDateTime": expected}]
     if existing is None:
@@ -116,7 +116,8 @@ async def _places(pv1: Segment, happened: Event, draft: Draft) -> dict[str, Any]
     for field in fields:
         told_place = place(pv1.value(field))
         if told_place is not None:
-            return {"place": await located(told_place, draft, f"PV1-{field}")}
+            found = await located(told_place, draft, f"PV1-{field}")
+            return {"place": found, "called": told_place.name}
     return {}
 
 

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from fhir_server.bridge.awaited import Awaited
+from hl7_bridge.bridge import Known
+from hl7_bridge.devices.profile import Profile, ResultRules
+from hl7_bridge.mapping.classification import classify
+from hl7_bridge.mapping.table import MAPPINGS
 from hl7_bridge.reasons import REASON_SYSTEM, REASONS
+from hl7_bridge.work import field_of, input_of
 from profiles.ig.conformance import DEFINITIONS, load_definitions
 from tests.bridge.core import SYSTEM, House, house, oru, until
 from tests.conftest import Client
@@ -158,3 +163,119 @@ def test_the_reasons_of_tasks_are_defined() -> None:
     (system,) = [d for d in load_definitions(DEFINITIONS) if d["url"] == REASON_SYSTEM]
     assert {c["code"]: c["display"] for c in system["concept"]} == {c: w for c, (w, _) in REASONS.items()}
     assert system["count"] == len(REASONS)
+
+
+GENDER = "http://hl7.org/fhir/administrative-gender"
+ASKS = Profile(results=ResultRules(asks=("OBR-4", "OBX-5", "SPM-4")))
+ASKED = Known(MAPPINGS, classify, {"generic": ASKS})
+PATIENT = "PID|1||P1^^^HOUSE^MR||Doe^Jane||19700203|F"
+# (message, the field that is asked about, what it is mapped to, where that stands then)
+FIELDS = [
+    ("ORU^R01", "OBR-4", "PANEL", ("http://loinc.org", "24323-8"), ("DiagnosticReport", "code")),
+    ("ORU^R01", "SPM-4", "XBLOOD", ("http://snomed.info/sct", "119297000"), ("Specimen", "type")),
+    (
+        "ORU^R01",
+        "OBX-5",
+        "WORD",
+        ("http://snomed.info/sct", "260385009"),
+        ("Observation", "valueCodeableConcept"),
+    ),
+    ("ORM^O01", "OBR-4", "PANEL", ("http://loinc.org", "24323-8"), ("ServiceRequest", "code")),
+]
+BODIES = {
+    "ORU^R01": (
+        "OBR|1||F1|PANEL^A panel^L|||||||||||||||||||||F",
+        "OBX|1|CE|6690-2^Test^LN||WORD^A word^L||||||F",
+        "SPM|1|S1||XBLOOD^Blood^L",
+    ),
+    "ORM^O01": ("ORC|NW|O1", "OBR|1|O1||PANEL^A panel^L"),
+}
+
+
+def told(kind: str, *segments: str, control: int = 1) -> bytes:
+    header = f"MSH|^~\\&|LIS|HOUSE|OSLER|HOUSE|20260102030405||{kind}|{control}|P|2.5.1"
+    return "\r".join((header, *segments, "")).encode()
+
+
+@pytest.mark.parametrize(("kind", "field", "code", "target", "place"), FIELDS)
+async def test_codes_of_other_fields_are_mapped_by_people_too(
+    client: Client, kind: str, field: str, code: str, target: tuple[str, str], place: tuple[str, str]
+) -> None:
+    async with house(client, known=ASKED) as lab:
+        await lab.send(told("ADT^A28", PATIENT))
+        await lab.quiet()
+        await lab.send(told(kind, PATIENT, *BODIES[kind]))
+        await lab.quiet()
+        tasks = await lab.tasks(status="requested")
+        (task,) = [t for t in tasks if input_of(t, "value") == code]
+        assert field_of(input_of(task, "path")) == field
+        coding = {"system": target[0], "code": target[1]}
+        answer = await resolve(lab, task, "map-code", coding={"valueCoding": coding})
+        assert answer.status_code == 200, answer.text
+
+        async def codings() -> list[dict[str, Any]]:
+            (entry,) = (await client.get(place[0])).json()["entry"]
+            return entry["resource"][place[1]]["coding"]
+
+        found = await until(codings, lambda codings: codings[0]["code"] == target[1], seconds=5)
+        # what was told stays beside it
+        assert [one["code"] for one in found] == [target[1], code]
+
+        async def still_asked() -> list[str]:
+            return [input_of(t, "value") for t in await lab.tasks(status="requested")]
+
+        await until(still_asked, lambda values: code not in values)
+        # the next message is mapped without a question
+        await lab.send(told(kind, PATIENT, *BODIES[kind], control=2))
+        await lab.quiet()
+        assert code not in await still_asked()
+
+
+async def test_a_sex_that_nobody_knows_is_mapped_by_people(client: Client) -> None:
+    async with house(client, known=ASKED) as lab:
+        await lab.send(told("ADT^A28", PATIENT.replace("|F", "|W")))
+        await lab.quiet()
+        task = await only_task(lab)
+        wrong = {"system": "http://loinc.org", "code": "2345-7"}
+        assert (await resolve(lab, task, "map-code", coding={"valueCoding": wrong})).status_code == 422
+        right = {"system": GENDER, "code": "female"}
+        assert (await resolve(lab, task, "map-code", coding={"valueCoding": right})).status_code == 200
+
+        async def gender() -> str:
+            (entry,) = (await client.get("Patient")).json()["entry"]
+            return entry["resource"].get("gender", "")
+
+        assert await until(gender, lambda gender: gender == "female", seconds=5)
+        # a result with the same code is another question
+        await lab.send(told("ORU^R01", PATIENT, "OBR|1||F1|1-8^x^LN", "OBX|1|NM|W^x^L||1|||||F"))
+        await lab.quiet()
+        assert [input_of(t, "path") for t in await lab.tasks(status="requested")] == ["OBX[1]-3"]
+
+
+async def test_a_unit_that_is_mapped_is_in_the_results(client: Client) -> None:
+    async with house(client, known=ASKED) as lab:
+        await lab.send(told("ADT^A28", PATIENT))
+        await lab.quiet()
+        for n in range(3):
+            body = (f"OBR|1||F{n}|1-8^x^LN", "OBX|1|NM|2345-7^Glucose^LN||5|shovels|||||F")
+            await lab.send(told("ORU^R01", PATIENT, *body, control=n))
+        await lab.quiet()
+        assert (
+            await resolve(lab, await only_task(lab), "map-unit", unit={"valueString": "mmol/L"})
+        ).status_code == 200
+
+        async def units() -> list[str]:
+            found = (await client.get("Observation")).json()["entry"]
+            return [one["resource"]["valueQuantity"].get("code", "") for one in found]
+
+        assert await until(units, lambda units: units == ["mmol/L"] * 3, seconds=5)
+
+
+async def test_a_batch_that_lacks_messages_is_told_to_a_person(client: Client) -> None:
+    async with house(client) as lab:
+        inside = oru("S0", "1").decode()
+        await lab.send(f"FHS|^~\\&|LAB\rBHS|^~\\&|LAB\r{inside}BTS|2\rFTS|1\r".encode())
+        await lab.quiet()
+        assert await until(lambda: lab.values("S0"), lambda values: values == ["1"], seconds=10)
+        task = await only_task(lab)
+        assert "BTS-1 tells 2, there are 1 messages" in task["code"]["text"]

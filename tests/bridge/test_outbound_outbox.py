@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from fhir_server.bridge.metrics import BridgeCollector
 from fhir_server.bridge.outbox import Outbox, Pace
+from fhir_server.bridge.sent import Sent, figures_of
 from hl7_bridge.config import Address, Destination
+from hl7_bridge.figures import WireFigures
 from hl7_bridge.framing import Frame, framing, wrap
 from hl7_bridge.message import Message, parse
+from hl7_bridge.tallies import Tallies
+from tests.bridge.core import until
 from tests.bridge.people import Hospital, message
 from tests.bridge.test_people_adt import PID, adt, pv1
 from tests.conftest import StartServer
@@ -416,3 +421,35 @@ async def test_results_orders_charges_documents_and_appointments_are_told(hospit
     assert told[2].get("OBR-2.1") == "o1"
     assert told[4].get("ORC-1") == "CA"
     assert told[6].get("OBX-5.5") == "aGk="
+
+
+async def test_figures_tell_what_became_of_the_messages_to_a_destination(hospital: Hospital) -> None:
+    receiver = Receiver()
+    receiver.answer = lambda told, n: acknowledged("AA" if n == 1 else "AR", told)
+    services = hospital.client.app.services
+    async with listening(receiver) as port, outbox(hospital, port):
+        assert (await figures_of(services, ["lis"]))["lis"] == Sent(
+            {"waiting": 0, "held": 0, "dead": 0, "acknowledged": 0}, None
+        )
+        await admit(hospital)
+        await receiver.until(1)
+        await admit(hospital, "W1-B", "p2")
+        await receiver.until(2)
+
+        async def states() -> dict[str, int]:
+            return (await figures_of(services))["lis"].states
+
+        await until(states, lambda found: found["dead"] == 1 and found["acknowledged"] == 1)
+        sent = await figures_of(services)
+        assert sent["lis"].last is not None
+        collector = BridgeCollector(Tallies())
+        collector.sent, collector.wires = sent, {"hl7": WireFigures(open=2, bytes=7)}
+        told = {
+            (one.name, *one.labels.values()): one.value
+            for each in collector.collect()
+            for one in each.samples
+        }
+        assert told["osler_hl7_outbound", "lis", "dead"] == 1
+        assert told["osler_hl7_outbound", "lis", "waiting"] == 0
+        assert told["osler_hl7_outbound_acknowledged_seconds", "lis"] == sent["lis"].last / 1e6
+        assert (told["osler_hl7_sockets", "hl7"], told["osler_hl7_bytes_total", "hl7"]) == (2, 7)

@@ -8,6 +8,7 @@ import pytest
 
 from hl7_bridge.delivery import Refused
 from hl7_bridge.mapping.draft import Held
+from hl7_bridge.mapping.merging import PAGE
 from tests.bridge.people import MRN, Hospital, message
 from tests.conftest import StartServer
 
@@ -250,6 +251,33 @@ async def test_a_merge_links_the_records_and_moves_what_was_recorded(hospital: H
     await hospital.hears(adt("A08", "20260301130000", PID, pv1(), "AL1|1|DA|P^Penicillin^L"))
     allergy = await hospital.one("AllergyIntolerance")
     assert allergy["patient"]["reference"] == f"Patient/{stays['id']}"
+
+
+async def test_a_merge_moves_all_that_was_recorded_however_much_it_is(hospital: Hospital) -> None:
+    await hospital.hears(adt("A28", "20260301080000", PID))
+    await hospital.hears(adt("A28", "20260301080000", PID.replace("4711", "4700")))
+    (old,) = await hospital.all("Patient", identifier=f"{MRN}|4711")
+    (new,) = await hospital.all("Patient", identifier=f"{MRN}|4700")
+    results = [
+        {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": {"text": str(n)},
+            "subject": {"reference": f"Patient/{old['id']}"},
+        }
+        for n in range(2 * PAGE + 50)
+    ]
+    entries = [{"resource": one, "request": {"method": "POST", "url": "Observation"}} for one in results]
+    told = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    assert (await hospital.client.post_json("", told)).status_code == 200
+    await hospital.hears(
+        message("ADT^A40", "EVN|A40|20260301120000", PID.replace("4711", "4700"), "MRG|4711^^^HOSP^MR")
+    )
+    moved = await hospital.all("Observation", patient=new["id"])
+    assert sorted(int(one["code"]["text"]) for one in moved) == list(range(2 * PAGE + 50))
+    assert await hospital.all("Observation", patient=old["id"]) == []
+    (given_up,) = await hospital.all("Patient", _id=old["id"])
+    assert given_up["active"] is False
 
 
 async def test_a_merge_told_twice_changes_nothing(hospital: Hospital) -> None:

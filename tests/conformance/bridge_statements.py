@@ -64,7 +64,12 @@ STATEMENTS = (
         "Resends",
         "Telling everything twice leads to what telling it once led to",
         "no difference",
-        ("core_twice", "core_pipeline:same_bytes_again", "results_messages:same_message_twice"),
+        (
+            "core_twice",
+            "core_replays",
+            "core_pipeline:same_bytes_again",
+            "results_messages:same_message_twice",
+        ),
     ),
     Statement(
         8,
@@ -190,6 +195,7 @@ STATEMENTS = (
         "every flow; 8 assertions",
         (
             "results_queries:law",
+            "results_law",
             "outbound_valid:analyser,orders_of_a_specimen",
             "results_messages:rerun",
         ),

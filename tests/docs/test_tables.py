@@ -156,6 +156,7 @@ def test_figures_of_the_definitions_are_right() -> None:
 def _bridge_figures() -> Any:
     """The figures of the bridge, with a value of each."""
     from fhir_server.bridge.metrics import BridgeCollector
+    from fhir_server.bridge.sent import Sent
     from hl7_bridge.tallies import Tallies
 
     tallies = Tallies()
@@ -164,6 +165,7 @@ def _bridge_figures() -> Any:
     tallies.became("lab", "held", ("unmapped-code",))
     collector = BridgeCollector(tallies)
     collector.counts = {("lab", "held"): 1}
+    collector.sent = {"his": Sent({"dead": 1}, 1)}
     return collector
 
 

@@ -17,13 +17,21 @@ from fhir_server.operations.acting import Write, carry_out
 from fhir_server.operations.given import Given, given
 from fhir_server.resources.change import Known
 from fhir_server.resources.scheduling.rules import local_reference
-from hl7_bridge.work import OPEN, input_of, reason_of, resolved
+from hl7_bridge.mapping.results.codes import FIELD
+from hl7_bridge.work import OF_RESULTS, OPEN, field_of, input_of, reason_of, resolved
 
 RESOLVE = "https://osler.health/fhir/OperationDefinition/Task-resolve"
 MAP = "https://osler.health/fhir/ConceptMap/"
 UCUM = "http://unitsofmeasure.org"
 ACTIVITY = "https://osler.health/fhir/CodeSystem/hl7-resolution"
 PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+GENDER = "http://hl7.org/fhir/administrative-gender"
+KINDS = "http://terminology.hl7.org/CodeSystem/v2-0017"
+# what the code of a field may become, where that is not any code
+TARGETS = {
+    "PID-8": frozenset((GENDER, code) for code in ("male", "female", "other", "unknown")),
+    "FT1-6": frozenset((KINDS, code) for code in ("CG", "CD", "DB")),
+}
 # the reasons for which an action is an answer
 ANSWERS: Mapping[str, frozenset[str]] = {
     "link": frozenset({"unmatched-patient", "unmatched-specimen"}),
@@ -87,6 +95,7 @@ async def _writes(
         coding = asked.one("coding")
         if coding is None or "system" not in coding or "code" not in coding:
             raise InvalidRequest("The parameter coding needs a system and a code.", "coding")
+        _check_target(task, coding)
         return [await _mapped("hl7-codes-", task, coding, known)]
     if action == "map-unit":
         unit = asked.one("unit")
@@ -145,14 +154,32 @@ async def _mapped(name: str, task: Resource, coding: Mapping[str, Any], known: K
     if "display" in coding:
         target["display"] = coding["display"]
     element = {"code": code, "target": [target]}
-    groups = [_without(group, code) for group in before.get("group", ())]
+    field = field_of(input_of(task, "path"))
+    # codes of fields other than those of results have groups of their own
+    source = {} if field in OF_RESULTS else {"source": FIELD + field}
+    own = source.get("source")
+    groups = [_without(g, code) if _of_field(g) == own else dict(g) for g in before.get("group", ())]
     groups = [group for group in groups if group["element"]]
-    same = next((g for g in groups if g.get("target") == coding["system"] and "source" not in g), None)
+    same = next((g for g in groups if g.get("target") == coding["system"] and g.get("source") == own), None)
     if same is None:
-        groups.append({"target": coding["system"], "element": [element]})
+        groups.append({**source, "target": coding["system"], "element": [element]})
     else:
         same["element"] = [*same["element"], element]
     return Write({**before, "group": groups, "date": format_instant(known.now)})
+
+
+def _check_target(task: Resource, coding: Mapping[str, Any]) -> None:
+    """Refuse a code that the element cannot have, which the field becomes."""
+    allowed = TARGETS.get(field_of(input_of(task, "path")))
+    if allowed is not None and (coding["system"], coding["code"]) not in allowed:
+        shown = ", ".join(sorted(f"{system}|{code}" for system, code in allowed))
+        raise BusinessRule(f"What is told there becomes one of {shown}.", "coding")
+
+
+def _of_field(group: Mapping[str, Any]) -> str | None:
+    """The source of a group that is for one field alone."""
+    source = group.get("source")
+    return source if source is not None and source.startswith(FIELD) else None
 
 
 def _without(group: Mapping[str, Any], code: str) -> dict[str, Any]:

@@ -7,10 +7,11 @@ again, and what replaces a document supersedes it in the same transaction.
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Any
 
 from hl7_bridge.delivery import Resource
-from hl7_bridge.mapping.changes import as_of, changed, filled, merged, sourced, with_as_of
+from hl7_bridge.mapping.changes import changed, filled, is_late, merged, sourced, with_as_of
 from hl7_bridge.mapping.datatypes.times import told_in_zone
 from hl7_bridge.mapping.draft import Draft, Held, Problem, identified
 from hl7_bridge.mapping.keeping import write
@@ -48,11 +49,11 @@ async def document(message: Message, draft: Draft, context: Context) -> None:
         )
     before = existing or {"resourceType": "DocumentReference"}
     changes = await _told(message, txa, known, before, draft, context)
-    known_at = as_of(before)
-    if existing is not None and known_at is not None and happened.at < known_at:
-        write(existing, filled(existing, {"resourceType": "DocumentReference", **changes}), draft, context)
+    if existing is not None and is_late(existing, happened.at, context):
+        told = filled(existing, {"resourceType": "DocumentReference", **changes}, context)
+        write(existing, told, draft, context)
         return
-    made = with_as_of(changed(before, changes), happened.at)
+    made = with_as_of(changed(before, changes), happened.at, context)
     if existing is None:
         draft.create(sourced(made, context), identified(known["system"], known["value"]))
     else:
@@ -75,12 +76,16 @@ async def _told(
     had = before.get("docStatus", "preliminary")
     if RANK[doc_status] < RANK[had]:
         doc_status = had
-    elif message.trigger == "T08" and had in ("final", "amended"):
+    elif message.trigger == "T08" and had in ("final", "amended") and not context.again:
         doc_status = "amended"
+    if status == "current" and before.get("status") == "superseded":
+        # another document has taken its place
+        status = "superseded"
     if message.trigger == "T11":
         status, doc_status = "entered-in-error", "entered-in-error"
     changes |= {"status": status, "docStatus": doc_status}
-    parts = [_attached(one, draft, context) for one in contents(message, draft)]
+    scope = f"{context.receipt.connection}\0{known['system']}\0{known['value']}"
+    parts = [await _attached(one, scope, draft, context) for one in contents(message, draft)]
     if parts:
         changes["content"] = [{"attachment": one} for one in parts]
     elif "content" not in before:
@@ -103,20 +108,27 @@ async def _related(message: Message, txa: Segment, at: int, draft: Draft, contex
             "target": {"type": "DocumentReference", "identifier": above},
         }
     if message.trigger == "T10" and found["status"] != "entered-in-error":
-        write(found, {**found, "status": "superseded"}, draft, context)
+        replaced = {**found, "status": "superseded"}
+        late = is_late(found, at, context)
+        write(found, replaced if late else with_as_of(replaced, at, context), draft, context)
     target = {"reference": f"DocumentReference/{found['id']}"}
     return {"code": RELATES[message.trigger], "target": target}
 
 
-def _attached(content: Content, draft: Draft, context: Context) -> dict[str, Any]:
+async def _attached(content: Content, scope: str, draft: Draft, context: Context) -> dict[str, Any]:
+    """The Attachment; its Binary is found again by the document and what it holds, so it is made once."""
     made: dict[str, Any] = {"contentType": content.media} if content.media else {}
     if content.title:
         made["title"] = content.title
     if content.url:
         return {**made, "url": content.url}
-    data = base64.b64encode(content.data).decode()
-    binary = {"resourceType": "Binary", "contentType": content.media, "data": data}
-    return {**made, "url": draft.create(sourced(binary, context)), "size": len(content.data)}
+    said = f"{scope}\0{content.media}\0".encode("utf-8", "surrogatepass")
+    id = hashlib.sha256(said + content.data).hexdigest()[:40]
+    if not await draft.find("Binary", [("_id", id)], 1):
+        data = base64.b64encode(content.data).decode()
+        binary = {"resourceType": "Binary", "id": id, "contentType": content.media, "data": data}
+        draft.put(sourced(binary, context))
+    return {**made, "url": f"Binary/{id}", "size": len(content.data)}
 
 
 MAPPINGS: dict[tuple[str, str], Map] = {

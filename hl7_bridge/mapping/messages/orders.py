@@ -6,11 +6,13 @@ filler together with what was ordered, so a group of orders under one number sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from hl7_bridge.delivery import Resource
+from hl7_bridge.mapping.changes import filled, is_late, with_as_of, with_extensions
 from hl7_bridge.mapping.classification import kind_of
 from hl7_bridge.mapping.datatypes.times import told_in_zone
 from hl7_bridge.mapping.draft import Draft, Held, Problem, identified
@@ -22,7 +24,8 @@ from hl7_bridge.mapping.results.observations import Place, observation_of
 from hl7_bridge.mapping.results.reports import numbers
 from hl7_bridge.mapping.results.surroundings import Surroundings
 from hl7_bridge.mapping.results.writing import KEYS, Panel, find_encounter, key_part, specimen_into
-from hl7_bridge.mapping.segments.orc import order_status, request_of
+from hl7_bridge.mapping.segments.evn import event as happened
+from hl7_bridge.mapping.segments.orc import CONTROL, order_status, request_of
 from hl7_bridge.mapping.tables.results import ORDER_CONTROL
 from hl7_bridge.message import NULL, Message
 
@@ -49,22 +52,30 @@ async def orders(message: Message, draft: Draft, context: Context) -> None:
             message.header.text(7),
             message.delimiters,
         )
-        await _place(event, groups, draft, context)
+        await _place(event, groups, happened(message, context).at, draft, context)
 
 
 async def _place(
-    event: Results, groups: list[tuple[Group, Reported]], draft: Draft, context: Context
+    event: Results, groups: list[tuple[Group, Reported]], at: int, draft: Draft, context: Context
 ) -> None:
     anchors = await find_anchors(event, draft, context)
     subject = {"reference": await find_subject(event, anchors, draft, context)}
     around = Surroundings(context, draft, event.sent, event.delimiters)
     encounter = await find_encounter(event, draft, context)
+    used: Counter[str] = Counter()
+    taken: set[str] = set()
     for group, report in groups:
         found = [one for sampled in report.specimens if (one := anchors.specimen(sampled)) is not None]
         key = _key(report, context)
-        known = await _known(report, key, len(groups), around)
+        used[key] += 1
+        if used[key] > 1:
+            # ordered several times under one number
+            key = f"{key}~{used[key]}"
+        known = await _known(report, key, len(groups), taken, around)
+        if known is not None:
+            taken.add(known["id"])
         panel = Panel(report, key, found[0] if found else None, [])
-        specimen_into(panel, subject, around)
+        await specimen_into(panel, subject, around)
         state = report.order.text(5).strip().upper() if report.order is not None else ""
         status = order_status(report.control, state, None if known is None else known.get("status"), around)
         made = request_of(report, status, group.timings, group.diagnoses, around, subject)
@@ -76,19 +87,25 @@ async def _place(
         supporting = await _supporting(report, panel, subject, encounter, around)
         if supporting:
             made["supportingInfo"] = supporting
-        _write(made, known, key, around)
+        _write(made, known, key, at, around)
 
 
-def _write(made: Resource, known: Resource | None, key: str, around: Surroundings) -> None:
+def _write(made: Resource, known: Resource | None, key: str, at: int, around: Surroundings) -> None:
+    """Write an order as of an instant; what a newer message has told of it stays."""
+    context = around.context
     if known is None:
-        around.draft.create(made, identified(ORDERS + _own(around.context), key))
+        around.draft.create(with_as_of(made, at, context), identified(ORDERS + _own(context), key))
         return
     identifiers = [*known.get("identifier", [])]
     identifiers += [one for one in made["identifier"] if not _has(identifiers, one)]
-    changed = {**known, **made, "id": known["id"], "identifier": identifiers}
+    if is_late(known, at, context):
+        changed = filled(known, {**made, "identifier": identifiers}, context)
+    else:
+        control = {CONTROL: made["extension"]} if "extension" in made else {}
+        told = {name: member for name, member in made.items() if name != "extension"}
+        changed = with_extensions({**known, **told, "identifier": identifiers}, control)
+        changed = with_as_of(changed, at, context)
     changed["meta"] = {**known.get("meta", {}), **made["meta"]}
-    if "code" not in made and "code" in known:
-        changed["code"] = known["code"]
     if changed != known:
         around.draft.update(changed)
 
@@ -99,8 +116,13 @@ def _has(identifiers: list[dict[str, Any]], one: Mapping[str, Any]) -> bool:
     )
 
 
-async def _known(report: Reported, key: str, together: int, around: Surroundings) -> Resource | None:
-    """The ServiceRequest of an order that was told before, or that we have placed ourselves."""
+async def _known(
+    report: Reported, key: str, together: int, taken: Collection[str], around: Surroundings
+) -> Resource | None:
+    """The ServiceRequest of an order that was told before, or that we have placed ourselves.
+
+    `taken` are the ids of those that the message has told of already.
+    """
     own = (ORDERS + _own(around.context), key)
     told = [(one["system"], one["value"]) for one in numbers(report.placer, report.filler, around)]
     found = await around.draft.any_of("ServiceRequest", [own, *told], 50)
@@ -108,6 +130,7 @@ async def _known(report: Reported, key: str, together: int, around: Surroundings
         if _has(one.get("identifier", []), {"system": own[0], "value": own[1]}):
             return one
     code = report.service.text(1).strip()
+    found = [one for one in found if one["id"] not in taken]
     same = [one for one in found if not code or code in _codes(one)]
     if len(same) == 1 and (code or together == 1 or len(found) == 1):
         return same[0]
@@ -135,7 +158,7 @@ async def _supporting(
     around: Surroundings,
 ) -> list[dict[str, str]]:
     """What is told with an order (answers to its questions): Observations that the order names."""
-    found = []
+    found: list[str] = []
     specimen = None if panel.specimen_reference is None else {"reference": panel.specimen_reference}
     place = Place(subject, encounter, specimen, None, "final", "", ("", ""))
     system = KEYS + _own(around.context)
@@ -146,12 +169,12 @@ async def _supporting(
         key = "/".join(("order", panel.key, quote(made.code, safe=""), quote(observed.sub, safe="")))
         known = await around.draft.any_of("Observation", [(system, key)], 2)
         if known:
-            found.append({"reference": f"Observation/{known[0]['id']}"})
+            found.append(f"Observation/{known[0]['id']}")
             continue
         resource = {name: member for name, member in made.resource.items() if name != "category"}
         resource["identifier"] = [{"system": system, "value": key}]
-        found.append({"reference": around.draft.create(resource, identified(system, key))})
-    return found
+        found.append(around.draft.create(resource, identified(system, key)))
+    return [{"reference": one} for one in dict.fromkeys(found)]
 
 
 # what a filler says

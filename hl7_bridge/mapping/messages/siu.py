@@ -6,7 +6,7 @@ as everybody's; one that the server refuses waits for a person.
 
 from __future__ import annotations
 
-from hl7_bridge.mapping.changes import as_of, changed, filled, merged, sourced, with_as_of
+from hl7_bridge.mapping.changes import changed, filled, is_late, merged, sourced, with_as_of
 from hl7_bridge.mapping.datatypes.times import told_in_zone
 from hl7_bridge.mapping.draft import Draft, Held, Problem, identified
 from hl7_bridge.mapping.keeping import write
@@ -45,11 +45,11 @@ async def appointment(message: Message, draft: Draft, context: Context) -> None:
         changes["participant"] = others
     before = existing or {"resourceType": "Appointment"}
     changes["identifier"] = merged(before.get("identifier", []), known)
-    known_at = as_of(before)
-    if existing is not None and known_at is not None and happened.at < known_at:
-        write(existing, filled(existing, {"resourceType": "Appointment", **changes}), draft, context)
+    if existing is not None and is_late(existing, happened.at, context):
+        told = filled(existing, {"resourceType": "Appointment", **changes}, context)
+        write(existing, told, draft, context)
         return
-    made = with_as_of(changed(before, changes), happened.at)
+    made = with_as_of(changed(before, changes), happened.at, context)
     if not made.get("participant"):
         raise Held(Problem("dead-letter", "Nobody takes part in the appointment.", "PID", "", True))
     if "start" not in made and made["status"] not in ("cancelled", "entered-in-error", "waitlist"):

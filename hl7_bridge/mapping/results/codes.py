@@ -20,6 +20,25 @@ UNITS = "https://osler.health/fhir/ConceptMap/hl7-units-"
 _LOCAL = ("https://osler.health/fhir/hl7v2/",)
 
 Coding = dict[str, Any]
+# the source of a group that holds for one field alone, other than OBX-3: the path of the field follows
+FIELD = "https://osler.health/fhir/hl7v2/field/"
+
+
+def by_field(told: Resource | None) -> dict[tuple[str, str], Coding]:
+    """What a ConceptMap says of the codes of single fields: (PID-8, W) -> Coding."""
+    found: dict[tuple[str, str], Coding] = {}
+    for group in told.get("group", []) if told is not None else []:
+        source = group.get("source", "")
+        if not source.startswith(FIELD):
+            continue
+        for element in group.get("element", []):
+            for target in element.get("target", []):
+                if "code" in target and target.get("equivalence") not in ("unmatched", "disjoint"):
+                    coding = {"system": group.get("target", LOINC), "code": target["code"]}
+                    if "display" in target:
+                        coding["display"] = target["display"]
+                    found.setdefault((source.removeprefix(FIELD), element.get("code", "")), coding)
+    return found
 
 
 def codes_url(profile: Profile) -> str:
@@ -43,7 +62,8 @@ def mapped(told: Resource | None, code: str, system: str = "", specimen: str = "
     found: list[Coding] = []
     general: list[Coding] = []
     for group in told.get("group", []) if told is not None else []:
-        if system and group.get("source") not in (None, system):
+        source = group.get("source")
+        if source is not None and (source.startswith(FIELD) or (system and source != system)):
             continue
         for element in group.get("element", []):
             if element.get("code") != code:

@@ -7,7 +7,7 @@ was told stays beside what it means: the local code and text, the status, the un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -96,6 +96,8 @@ def observation_of(observed: Observed, place: Place, around: Surroundings) -> Ma
         reading = around.reader.read(observed.kind, observed.values, unit)
     else:
         reading = around.reader.read(observed.kind, observed.values, unit, test.words, test.decimals)
+    if "OBX-5" in around.profile.results.asks and "valueCodeableConcept" in reading.members:
+        reading = _mapped_value(reading, observed, around)
     if reading.problem:
         _tell(around, observed, "unreadable-value", reading.problem, "5", _shown(observed))
     made: Resource = {
@@ -168,6 +170,16 @@ def _coded(
         _tell(around, observed, "unmapped-code", f"No LOINC is known for {names[0]!r}.", "3", names[0])
         return local, test, True
     return local, test, False
+
+
+def _mapped_value(reading: Reading, observed: Observed, around: Surroundings) -> Reading:
+    """A coded value with what people have mapped it to; one that the profile knows needs nobody."""
+    if not codes.is_local(reading.members["valueCodeableConcept"]):
+        return reading
+    concept = around.mapped(observed.values[0], "OBX-5", f"{observed.where}-5")
+    if concept is None:
+        return reading
+    return replace(reading, members={**reading.members, "valueCodeableConcept": concept})
 
 
 def _unit(observed: Observed, test: Test | None, around: Surroundings) -> Unit:

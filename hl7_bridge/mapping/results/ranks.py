@@ -29,7 +29,7 @@ def decide(old: Mapping[str, Any], new: Mapping[str, Any], repeat: str) -> Outco
     if new["status"] == "entered-in-error":
         return "same"
     then, now = when(old), when(new)
-    alike = value_of(old) == value_of(new)
+    alike = is_alike(old, new)
     if now < then:
         return "keep"
     if now == then:
@@ -60,6 +60,30 @@ def value_of(resource: Mapping[str, Any]) -> dict[str, Any]:
         for name, member in resource.items()
         if name.startswith("value") or name in ("dataAbsentReason", "component")
     }
+
+
+def is_alike(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether both tell the same value, though more may be known by now of the unit or code that was told."""
+    before, after = value_of(old), value_of(new)
+    if before == after:
+        return True
+    return before.keys() == after.keys() and all(_same(before[name], after[name]) for name in before)
+
+
+def _same(before: Any, after: Any) -> bool:
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_same, before, after))
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return bool(before == after)
+    if "coding" in before and "coding" in after:
+        said, now = before["coding"], after["coding"]
+        more, less = (now, said) if len(now) > len(said) else (said, now)
+        return before.get("text") == after.get("text") and all(one in more for one in less)
+    # a unit that was told in words, and its code
+    names = before.keys() | after.keys()
+    if "value" in names and "unit" in names:
+        names -= {"code", "system"} if before.get("code") is None or after.get("code") is None else set()
+    return all(_same(before.get(name), after.get(name)) for name in names)
 
 
 def _exact(member: Any) -> Any:

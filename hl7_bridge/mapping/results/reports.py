@@ -57,7 +57,7 @@ def report_of(report: Reported, status: str, around: Surroundings, subject: Mapp
         "identifier": numbers(report.placer, report.filler, around),
         "status": status,
         "category": _section(report.section),
-        "code": around.concept(report.service) or {"text": "Laboratory report"},
+        "code": around.mapped(report.service, "OBR-4", "OBR-4") or {"text": "Laboratory report"},
         "subject": subject,
     }
     if report.status not in _PLAIN_STATUSES:

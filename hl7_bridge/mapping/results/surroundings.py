@@ -176,6 +176,22 @@ class Surroundings:
         """A CodeableConcept of a value; made once for each text, so nobody may change it."""
         return self.memory.code(value).concept if value.raw else None
 
+    def mapped(self, value: Value, field: str, where: str) -> dict[str, Any] | None:
+        """A CodeableConcept of a value, with what people have mapped the sender's own code of this field to.
+
+        A person is asked where the profile says so. `where` is the field in this message.
+        """
+        code = self.memory.code(value)
+        if field not in self.profile.results.asks or code.concept is None or not code.is_local:
+            return code.concept if value.raw else None
+        found = next((one for name in code.names if (one := self.draft.codes.get((field, name)))), None)
+        if found is not None:
+            return codes.with_codings(code.concept, [found])
+        name = code.names[0] if code.names else ""
+        if name:
+            self.draft.problem("unmapped-code", f"Nobody has mapped {name!r}.", where, name)
+        return code.concept
+
     def first_time(self, texts: tuple[str, ...]) -> str | None:
         """The first of these times that is one."""
         return next((made for text in texts if text and (made := self.time(text)) is not None), None)

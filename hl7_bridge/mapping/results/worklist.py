@@ -50,9 +50,11 @@ async def find_work(number: str, draft: Draft, context: Context) -> list[Work]:
 async def find_all_work(draft: Draft, context: Context) -> list[Work]:
     """The active orders that the device can do, as far as their specimens are known."""
     codes = sorted({test.loinc for test in context.profile.tests if test.loinc})
-    if not codes:
+    if not codes and context.profile.tests:
         return []
-    query = [("status", "active"), ("code", ",".join(f"{LOINC}|{code}" for code in codes))]
+    query = [("status", "active"), ("specimen:missing", "false")]
+    if codes:
+        query = [("status", "active"), ("code", ",".join(f"{LOINC}|{code}" for code in codes))]
     found: list[Work] = []
     for order in await draft.find("ServiceRequest", query, MOST):
         specimens = [one.get("reference", "") for one in order.get("specimen", [])]

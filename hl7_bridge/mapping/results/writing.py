@@ -28,7 +28,7 @@ from hl7_bridge.mapping.results.attachments import attach
 from hl7_bridge.mapping.results.closing import ask, close_order, is_corrected, is_finished
 from hl7_bridge.mapping.results.events import Observed, Reported, Results, Sampled
 from hl7_bridge.mapping.results.observations import SOURCE, Made, Place, key_code, observation_of
-from hl7_bridge.mapping.results.ranks import decide, value_of, when, without_value
+from hl7_bridge.mapping.results.ranks import decide, is_alike, when, without_value
 from hl7_bridge.mapping.results.reports import merged, report_of, report_status
 from hl7_bridge.mapping.results.surroundings import Surroundings
 from hl7_bridge.mapping.tables.results import RANKS, REPORT_STATUS
@@ -63,7 +63,7 @@ async def write_results(event: Results, draft: Draft, context: Context) -> None:
     panels = [_panel(report, event, anchors, context) for report in event.reports]
     used: dict[str, int] = {}
     for panel in panels:
-        specimen_into(panel, subject, around)
+        await specimen_into(panel, subject, around)
         _make(panel, subject, encounter, used, around)
     panels = _one_for_each_report(panels)
     if context.profile.results.unmapped == "hold":
@@ -160,14 +160,16 @@ def _joined(results: list[Observed]) -> list[Observed]:
 # the specimen
 
 
-def specimen_into(panel: Panel, subject: Mapping[str, Any], around: Surroundings) -> None:
+async def specimen_into(panel: Panel, subject: Mapping[str, Any], around: Surroundings) -> None:
+    """The specimen of a panel, made when there is none; one without a number is found again by what it belongs to."""
     if panel.specimen is not None:
         panel.specimen_reference = f"Specimen/{panel.specimen['id']}"
+        _kind_into(panel.specimen, panel.report.specimens, around)
         return
     if not panel.report.specimens:
         return
     sampled = panel.report.specimens[0]
-    kind = around.concept(sampled.kind)
+    kind = around.mapped(sampled.kind, "SPM-4", "SPM-4")
     if not numbers_of(sampled) and kind is None:
         return
     made: Resource = {
@@ -188,7 +190,28 @@ def specimen_into(panel: Panel, subject: Mapping[str, Any], around: Surroundings
     else:
         key = {"system": REPORTS + _own(around), "value": f"{panel.key}/specimen"}
         made["identifier"] = [key]
-        panel.specimen_reference = around.draft.create(made, identified(key["system"], key["value"]))
+        known = await around.draft.any_of("Specimen", [(key["system"], key["value"])], 1)
+        if known:
+            panel.specimen_reference = f"Specimen/{known[0]['id']}"
+        else:
+            panel.specimen_reference = around.draft.create(made, identified(key["system"], key["value"]))
+
+
+def _kind_into(specimen: Resource, told: list[Sampled], around: Surroundings) -> None:
+    """Put what people have mapped the type of a specimen to beside what was told of it by the same sender."""
+    source = SOURCE + around.context.receipt.connection
+    if (
+        not told
+        or "SPM-4" not in around.profile.results.asks
+        or specimen.get("meta", {}).get("source") != source
+    ):
+        return
+    kind = around.mapped(told[0].kind, "SPM-4", "SPM-4")
+    known = specimen.get("type", {}).get("coding", [])
+    if kind is None or kind == specimen.get("type"):
+        return
+    if known and all(one in kind.get("coding", []) for one in known):
+        around.draft.update({**specimen, "type": kind})
 
 
 def _collection_into(made: Resource, sampled: Sampled, around: Surroundings) -> None:
@@ -276,7 +299,11 @@ def _one_for_each_report(panels: list[Panel]) -> list[Panel]:
 
 def _hold_unmapped(panels: list[Panel], draft: Draft) -> None:
     if any(made.unmapped for panel in panels for _, made in panel.made):
-        first = next(problem for problem in draft.problems if problem.reason == "unmapped-code")
+        first = next(
+            problem
+            for problem in draft.problems
+            if problem.reason == "unmapped-code" and problem.path.endswith("-3")
+        )
         draft.problems.remove(first)
         raise Held(Problem(first.reason, first.text, first.path, first.value, True))
 
@@ -415,7 +442,7 @@ def _against(old: Resource, new: Resource, made: Made, around: Surroundings) -> 
     if new["status"] == "entered-in-error" or (made.told.status in ("U", "V") and not made.told.values):
         # only its status is told; what it said stays
         return {**kept, "status": new["status"], "issued": new["issued"]}
-    if outcome == "same" and value_of(old) == value_of(new) and new["issued"] == old.get("issued"):
+    if outcome == "same" and is_alike(old, new) and new["issued"] == old.get("issued"):
         merged_ = {**without_value(kept), **new, "id": old["id"], "meta": kept["meta"]}
         merged_["identifier"] = old.get("identifier", new["identifier"])
         return merged_

@@ -20,11 +20,16 @@ SKIPS = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: its trigger (A01), when it took place in microseconds, and as FHIR dateTime."""
+    """An event: its trigger (A01), when it took place in microseconds, and as FHIR dateTime.
+
+    `received` is when its message came; `again` says that the message has been mapped before.
+    """
 
     trigger: str
     at: int
     written: str
+    received: int = 0
+    again: bool = False
 
 
 @maps("EVN-1", "EVN-2", "EVN-6", "MSH-7", "MSH-9")
@@ -35,5 +40,6 @@ def event(message: Message, context: Context) -> Event:
     for value in (*told, message.header.value(7)):
         at, written = microseconds(value, context), date_time(value, context)
         if at is not None and written is not None:
-            return Event(message.trigger, at, written)
-    return Event(message.trigger, context.receipt.received, format_instant(context.receipt.received))
+            return Event(message.trigger, at, written, context.receipt.received, context.again)
+    received = context.receipt.received
+    return Event(message.trigger, received, format_instant(received), received, context.again)

@@ -67,6 +67,9 @@ def charge(
 ) -> Resource | None:
     """The ChargeItem of a transaction; None, and a problem, when it is none."""
     kind = told(ft1.value(6), 1).upper()
+    if KINDS.get(kind) is None:
+        # people may have said what it is here
+        kind = draft.codes.get(("FT1-6", kind), {}).get("code", kind)
     status = KINDS.get(kind)
     if status is None:
         text = f"Transactions of type {kind!r} are no charges."

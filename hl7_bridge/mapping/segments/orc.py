@@ -62,7 +62,7 @@ def request_of(
         "intent": "order",
         "subject": subject,
     }
-    concept = around.concept(report.service)
+    concept = around.mapped(report.service, "OBR-4", "OBR-4")
     if concept is not None:
         made["code"] = concept
     group = order.value(4) if order is not None else None

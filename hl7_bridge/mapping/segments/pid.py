@@ -165,7 +165,8 @@ def _gender(changes: Changes, pid: Segment, draft: Draft) -> None:
         changes["gender"] = changes["_gender"] = None
     elif code:
         word = {"MALE": "M", "FEMALE": "F", "OTHER": "O", "UNKNOWN": "U"}.get(code.upper(), code.upper())
-        meant = GENDERS.get(word)
+        mapped = draft.codes.get(("PID-8", code), {}).get("code")
+        meant = GENDERS.get(word, mapped if mapped in GENDERS.values() else None)
         if meant is None:
             draft.problem("unmapped-code", f"No mapping for the sex {code!r}.", "PID-8", code)
         else:

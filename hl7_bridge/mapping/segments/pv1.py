@@ -94,6 +94,9 @@ def _class(changes: Changes, pv1: Segment, draft: Draft) -> None:
     code = told(pv1.value(2), 1)
     if code:
         meant = CLASSES.get(code.upper())
+        mapped = draft.codes.get(("PV1-2", code))
+        if meant is None and mapped is not None:
+            meant = (mapped["system"], mapped["code"], mapped.get("display", mapped["code"]))
         if meant is None:
             draft.problem("unmapped-code", f"No mapping for the patient class {code!r}.", "PV1-2", code)
             meant = (NULL_FLAVOR, "UNK", "unknown")
