@@ -1,7 +1,7 @@
 """month: a month of a hospital of 500 beds is billed and closed in one run: `python -m benchmarks.month ADDRESS ACCOUNTS` for one store.
 
-30,000 charges are captured, 3,000 invoices drafted and issued, 900 of them shared, claimed and posted, 2,400 payments made and a few taken back, by
-the operations, eight at a time, in one process of its own for each store. Then the books are proved (`tests/scenarios/closing.py`). Beside it the same
+With `--soak` 30,000 charges are captured, 3,000 invoices drafted and issued, 900 of them shared, claimed and posted, 2,400 payments made and a few taken
+back, by the operations, eight at a time, in one process of its own for each store; else a tenth of that. Then the books are proved (`tests/scenarios/closing.py`). Beside it the same
 number of transactions of the same bytes is written straight into a file or a database of the same kind, with nothing but the bytes.
 """
 
@@ -39,10 +39,11 @@ from tests.scenarios.closing import CHARGES, Month
 from tests.scenarios.servers import ROOT, environment
 
 ACCOUNTS, AT_ONCE = 3000, 8
+SHORT = 300
 
 
 def run(options: Options) -> list[Figure]:
-    accounts = options.amount(ACCOUNTS)
+    accounts = options.amount(ACCOUNTS if options.soak else SHORT)
     with tempfile.TemporaryDirectory() as folder:
         figures = _figures("SQLite", _closed(f"sqlite:///{folder}/osler.db", accounts))
     if mongod.program() is None:

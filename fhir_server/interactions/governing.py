@@ -52,6 +52,7 @@ async def govern(
     the commit too. Raises what a manner raises.
     """
     plan = Plan(services, ops, seen)
+    await plan.read_before()
     # what was asked for and waits to be judged, in this order; then what follows
     asked = sorted(
         ((op.type, op.id) for op in ops if op.type in MANNERS), key=lambda key: MANNERS[key[0]].first
@@ -121,6 +122,16 @@ class Plan:
     async def current(self, type: str, id: str) -> Resource | None:
         key = type, id
         return self.after(key) if key in self.ops else await self.before(type, id)
+
+    async def ahead(self, type: str, ids: Collection[str]) -> None:
+        keys = [(type, id) for id in ids]
+        await self._read([key for key in keys if key not in self.ops and key not in self._before])
+
+    async def read_before(self) -> None:
+        """Read at once what the writes that may be judged find there."""
+        kept = [k for k, op in self.ops.items() if k[0] in MANNERS and not op.fresh and k not in self._before]
+        if len(kept) > 1:
+            await self._read(kept)
 
     async def version(self, type: str, id: str) -> int | None:
         """The number of the current version without this commit; None when the resource does not exist."""

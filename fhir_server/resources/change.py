@@ -6,7 +6,7 @@ is committed, or the change is judged anew.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Known(Protocol):
 
     async def current(self, type: str, id: str) -> Resource | None:
         """The resource, or None when there is none."""
+
+    async def ahead(self, type: str, ids: Collection[str]) -> None:
+        """Read so many resources at once; `current` has them then."""
 
     async def find(self, type: str, where: Expression, most: int = 100) -> list[Resource]:
         """The resources of `type` for which `where` holds, in the order of creation; no chains, no full text.

@@ -119,6 +119,7 @@ class ChargeReactions:
 
 async def _written(capture: Capture) -> list[Resource]:
     """What a capture writes; what it could not do is told to the log."""
+    writes = await capture.writes()
     for problem in capture.found.problems:
         log.warning("not charged", what=problem.expression[0], reason=problem.diagnostics[:300])
-    return await capture.writes()
+    return writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from fhir_r4.errors import BusinessRule, InvalidRequest
@@ -29,15 +30,27 @@ from fhir_server.search.parameters import DETAIL
 from fhir_server.search.tree import RefersTo
 
 ALLOCATE = OSLER + "Account-allocate"
-MOST = 1000
+# how many payments may ever have been kept for an account
+MOST = 20_000
 
 
-async def payments_for(known: Known, account: str, services: Services) -> list[Resource]:
+@dataclass(slots=True)
+class Kept:
+    """A payment, and how much of it is kept for an Account."""
+
+    payment: Resource
+    amount: Decimal
+    currency: str
+    used: bool = False
+
+
+async def kept_for(known: Known, account: str, services: Services) -> list[Kept]:
     """The payments of which something is kept for an Account, in the order in which they came."""
     bases = local_bases(services)
     found = await known.find("PaymentReconciliation", RefersTo(DETAIL, "Account", account), MOST)
-    made = [p for p in found if is_payment(p, bases)]
-    return [p for p in made if payment_of(p, bases).kept_for(f"Account/{account}") > ZERO]
+    made = [(p, payment_of(p, bases)) for p in found if is_payment(p, bases)]
+    kept = [Kept(p, stated.kept_for(f"Account/{account}"), stated.currency) for p, stated in made]
+    return [one for one in kept if one.amount > ZERO]
 
 
 async def allocate(call: OperationCall, services: Services) -> FhirResponse:
@@ -47,25 +60,22 @@ async def allocate(call: OperationCall, services: Services) -> FhirResponse:
 
     async def plan(known: Known) -> Sequence[Write]:
         account = f"Account/{(await require_account(known, call.id))['id']}"
-        payments = {p["id"]: p for p in await payments_for(known, account.partition("/")[2], services)}
-        changed: dict[str, Resource] = {}
+        kept = await kept_for(known, account.partition("/")[2], services)
         at = format_instant(known.now)
         for invoice, amount, currency in await _wanted(asked, known, services):
             left = amount
-            for id, payment in payments.items():
-                found = payment_of(payment, bases)
-                part = min(left, found.kept_for(account))
-                if found.currency == currency and part > ZERO:
-                    payments[id] = changed[id] = moved(
-                        payment, account, f"Invoice/{invoice}", part, at, bases
-                    )
+            for one in kept:
+                part = min(left, one.amount)
+                if one.currency == currency and part > ZERO:
+                    one.payment = moved(one.payment, account, f"Invoice/{invoice}", part, at, bases)
+                    one.amount, one.used = one.amount - part, True
                     left -= part
             if left > ZERO:
                 raise BusinessRule(
                     f"{sum_of((amount, -left))} {currency} are kept for {account}; Invoice/{invoice} would need {amount}.",
                     "amount",
                 )
-        return [Write(payment) for payment in changed.values()]
+        return [Write(one.payment) for one in kept if one.used]
 
     return await carry_out(call, services, asked, plan, collection)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from zlib import crc32
 
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import Resource, Services
@@ -26,6 +27,8 @@ from fhir_server.resources.billing.money import ZERO, sum_of
 from fhir_server.search.tree import Everything, Expression, SearchQuery, TokenIs
 
 BATCH = 500
+# how many documents are compared at a time: what is kept of them in memory
+TOGETHER = 20_000
 Sums = dict[tuple[str, str, str], Decimal]
 
 
@@ -39,46 +42,72 @@ class Books:
     problems: list[str] = field(default_factory=list)
 
 
-async def verify(services: Services) -> Books:
-    """Compare the ledger with the documents."""
+@dataclass(slots=True)
+class Part:
+    """What the ledger says of a part of the documents: by document, and receivable of each Invoice, (account, currency, party)."""
+
+    by_document: dict[str, Sums] = field(default_factory=dict)
+    receivable: Sums = field(default_factory=dict)
+
+
+async def verify(services: Services, together: int = TOGETHER) -> Books:
+    """Compare the ledger with the documents, so many documents at a time: memory does not grow with the ledger."""
     books = Books()
-    by_document: dict[str, Sums] = {}
-    parties: Sums = {}
-    async for entry in _all(services, "Basic", TokenIs("code", SYSTEM, "entry")):
-        books.entries += 1
-        found = postings_of(entry)
-        _require_balance(books, f"Basic/{entry['id']}", found)
-        _add(by_document.setdefault(document_of(entry), {}), found)
-        _add(parties, found)
-    for (account, currency, _), amount in parties.items():
-        key = account, currency
-        books.balances[key] = sum_of((books.balances.get(key, ZERO), amount))
+    count = sum([await _count(services, type) for type in DOCUMENTS])
+    parts = max(1, -(-count // together))
+    for number in range(parts):
+        await _verify(books, services, number, parts)
     for currency in sorted({c for _, c in books.balances}):
         total = sum_of(a for (_, c), a in books.balances.items() if c == currency)
         if total != ZERO:
             books.problems.append(f"The accounts in {currency} add up to {total}")
-    for type in DOCUMENTS:
-        async for resource in _all(services, type, Everything()):
-            _compare(books, services, resource, by_document, parties)
-    books.problems += [f"{name} is posted and is not here" for name in by_document]
     return books
 
 
-def _compare(
-    books: Books, services: Services, resource: Resource, by_document: dict[str, Sums], parties: Sums
-) -> None:
+async def _verify(books: Books, services: Services, number: int, parts: int) -> None:
+    """Compare the documents of one of so many parts; entries are judged and counted with the first."""
+    part = Part()
+
+    def inside(name: str) -> bool:
+        return crc32(name.encode()) % parts == number
+
+    async for entry in _all(services, "Basic", TokenIs("code", SYSTEM, "entry")):
+        found = postings_of(entry)
+        if number == 0:
+            books.entries += 1
+            _require_balance(books, f"Basic/{entry['id']}", found)
+            for p in found:
+                key = p.account, p.currency
+                books.balances[key] = sum_of((books.balances.get(key, ZERO), p.amount))
+        name = document_of(entry)
+        if inside(name):
+            _add(part.by_document.setdefault(name, {}), found)
+        _add(part.receivable, (p for p in found if p.account == RECEIVABLE and inside(p.party)))
+    for type in DOCUMENTS:
+        async for resource in _all(services, type, Everything()):
+            if inside(f"{type}/{resource['id']}"):
+                _compare(books, services, resource, part)
+    books.problems += [f"{name} is posted and is not here" for name in part.by_document]
+
+
+def _compare(books: Books, services: Services, resource: Resource, part: Part) -> None:
     """Whether a document is posted as it stands; takes it out of `by_document`."""
     name = f"{resource['resourceType']}/{resource['id']}"
     wanted: Sums = {}
     _add(wanted, postings(resource, local_bases(services)))
-    posted = by_document.pop(name, {})
+    posted = part.by_document.pop(name, {})
     books.documents += bool(wanted or posted)
     if _counted(wanted) != _counted(posted):
         books.problems.append(f"{name} is posted as {_told(posted)}; it says {_told(wanted)}")
     if resource["resourceType"] == "Invoice" and wanted:
-        owed, open = parties.get((RECEIVABLE, require_currency(resource), name), ZERO), open_of(resource)
-        if not is_credit_note(resource) and owed != open:
-            books.problems.append(f"{name} has {open} open; the ledger has {owed} receivable")
+        owed = part.receivable.pop((RECEIVABLE, require_currency(resource), name), ZERO)
+        if not is_credit_note(resource) and owed != open_of(resource):
+            books.problems.append(f"{name} has {open_of(resource)} open; the ledger has {owed} receivable")
+
+
+async def _count(services: Services, type: str) -> int:
+    page = await services.store.search(SearchQuery((type,), Everything(), count=0, total="accurate"))
+    return page.total or 0
 
 
 def _add(sums: Sums, found: Iterable[Posting]) -> None:

@@ -51,8 +51,9 @@ async def capture_charges(call: OperationCall, services: Services) -> FhirRespon
             async for event in _events(known, services, stay, last):
                 await capture.event(event, stay["id"])
             await capture.bed_days(stay, last)
+        writes = [Write(charge) for charge in await capture.writes()]
         problems.extend(capture.found.problems)
-        return [Write(charge) for charge in await capture.writes()]
+        return writes
 
     def answer(written: Sequence[Resource]) -> Resource:
         return bundle(call, written, [outcome(problems)] if problems else ())

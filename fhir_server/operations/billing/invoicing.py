@@ -74,6 +74,7 @@ async def _charges(
     """What is billable, by the time of the service."""
     zone = services.settings.default_timezone
     if wanted:
+        await known.ahead("ChargeItem", wanted)
         found = [await require(known, "ChargeItem", id) for id in wanted]
         bases = local_bases(services)
         for charge in found:

@@ -54,6 +54,28 @@ OPEN = ("planned", "billable")
 MOST_TIMES = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A charge that there should be, by the definition at `url`: its event and day, and what is known of it.
+
+    With `again` a charge of the server's own that there is already is priced anew: the place may be another by now.
+    """
+
+    url: str
+    event: str
+    day: str
+    subject: object
+    encounter: str | None
+    about: Mapping[str, object]
+    concept: Resource
+    location: str | None = None
+    again: bool = False
+
+    @property
+    def key(self) -> str:
+        return charge_key(self.event, self.url, self.day)
+
+
 @dataclass(slots=True)
 class Captured:
     """The charges that were made, those that were changed or taken back, and what could not be done, with the reason."""
@@ -76,6 +98,7 @@ class Capture:
         self._zone = services.settings.default_timezone
         self._bases = local_bases(services)
         self._currency: str | None = None
+        self._wanted: list[Wanted] = []
         self.found = Captured()
 
     async def event(self, event: Resource, encounter: str | None) -> None:
@@ -98,8 +121,7 @@ class Capture:
             about["quantity"] = quantity
         day = day_of(when, self._zone).isoformat()
         urls = (await price_list(self._services)).urls_for(concepts)
-        for url in urls:
-            await self._charge(url, reference, day, subject, encounter, about, concepts)
+        self._wanted += [Wanted(url, reference, day, subject, encounter, about, concepts[0]) for url in urls]
         if time_of(event) is not None:
             wanted = [charge_key(reference, url, day) for url in urls]
             await self._correct(reference, wanted, "it is of another day or for something else")
@@ -121,60 +143,49 @@ class Capture:
                 day = key.rpartition("|")[2]
                 self._take_back(reference, key, f"{day} is no day of the stay")
         for one in bed_days(stay, settings, until, self._zone, self._bases):
-            about = {"occurrenceDateTime": one.day.isoformat()}
-            for url in urls:
-                await self._charge(
-                    url,
-                    reference,
-                    one.day.isoformat(),
-                    stay.get("subject"),
-                    stay["id"],
-                    about,
-                    [BED_DAY],
-                    one.location,
-                    again=True,
+            day = one.day.isoformat()
+            about = {"occurrenceDateTime": day}
+            self._wanted += [
+                Wanted(
+                    url, reference, day, stay.get("subject"), stay["id"], about, BED_DAY, one.location, True
                 )
+                for url in urls
+            ]
 
-    async def _charge(
-        self,
-        url: str,
-        event: str,
-        day: str,
-        subject: object,
-        encounter: str | None,
-        about: Mapping[str, object],
-        concepts: list[Resource],
-        location: str | None = None,
-        *,
-        again: bool = False,
-    ) -> None:
-        """Charge for an event once; with `again` a charge of the server's own is priced anew: the place may be another by now."""
-        key = charge_key(event, url, day)
-        id, had = await self._made(key)
-        if had is not None:
-            if again and _is_own(had) and had.get("status") in OPEN:
-                await self._priced_anew(had, url, key, event, day, location)
+    async def _charge(self, wanted: Wanted) -> None:
+        """Charge for an event once."""
+        try:
+            id, had = await self._made(wanted.key)
+        except BusinessRule as problem:
+            self.found.problems.append(Issue("warning", "business-rule", str(problem), (wanted.event,)))
             return
-        definition = (await price_list(self._services)).versions(url)[0]
+        if had is not None:
+            if wanted.again and _is_own(had) and had.get("status") in OPEN:
+                await self._priced_anew(had, wanted)
+            return
+        definition = (await price_list(self._services)).versions(wanted.url)[0]
+        within = (
+            {} if wanted.encounter is None else {"context": {"reference": f"Encounter/{wanted.encounter}"}}
+        )
         charge: Resource = {
             "resourceType": "ChargeItem",
             "id": id,
-            "extension": [event_extension(event, day)],
+            "extension": [event_extension(wanted.event, wanted.day)],
             "status": "billable",
-            "code": definition.get("code") or concepts[0],
-            "subject": subject,
-            **({} if encounter is None else {"context": {"reference": f"Encounter/{encounter}"}}),
-            **about,
+            "code": definition.get("code") or wanted.concept,
+            "subject": wanted.subject,
+            **within,
+            **wanted.about,
             "enteredDate": format_instant(self._known.now),
         }
-        type = event.partition("/")[0]
+        type = wanted.event.partition("/")[0]
         if EVENTS[type].service:
-            charge["service"] = [{"reference": event}]
+            charge["service"] = [{"reference": wanted.event}]
         charge["account"] = [{"reference": f"Account/{self._account}"}]
-        made = await self._price(charge, url, event, day, location)
-        if made is None or not await self._in_currency(made, event):
+        made = await self._price(charge, wanted)
+        if made is None or not await self._in_currency(made, wanted.event):
             return
-        self._charged[key] = made
+        self._charged[wanted.key] = made
         self.found.charges.append(made)
 
     async def _made(self, key: str) -> tuple[str, Resource | None]:
@@ -188,27 +199,24 @@ class Capture:
                 return id, found
         raise BusinessRule(f"The event {key} was charged and taken back {MOST_TIMES} times.", "ChargeItem")
 
-    async def _price(
-        self, charge: Resource, url: str, event: str, day: str, location: str | None
-    ) -> Resource | None:
+    async def _price(self, charge: Resource, wanted: Wanted) -> Resource | None:
         """The charge with its price; None when the conditions do not hold, or when there is none, which is told."""
         try:
-            return await priced(charge, url, self._known, self._services, location)
+            return await priced(charge, wanted.url, self._known, self._services, wanted.location)
         except BusinessRule as problem:
-            told = f"{event} of {day} was not charged by {url}: {problem}"
-            self.found.problems.append(Issue("warning", "business-rule", told, (event,)))
+            told = f"{wanted.event} of {wanted.day} was not charged by {wanted.url}: {problem}"
+            self.found.problems.append(Issue("warning", "business-rule", told, (wanted.event,)))
             return None
 
-    async def _priced_anew(
-        self, had: Resource, url: str, key: str, event: str, day: str, location: str | None
-    ) -> None:
+    async def _priced_anew(self, had: Resource, wanted: Wanted) -> None:
         problems = len(self.found.problems)
-        made = await self._price(had, url, event, day, location)
+        made = await self._price(had, wanted)
         if made is None:
             if len(self.found.problems) == problems:
-                self._take_back(event, key, f"the conditions of {url} do not hold on {day}", had)
+                why = f"the conditions of {wanted.url} do not hold on {wanted.day}"
+                self._take_back(wanted.event, wanted.key, why, had)
         elif _without_meta(made) != _without_meta(had):
-            self._charged[key] = made
+            self._charged[wanted.key] = made
             self.found.changed.append(made)
 
     # What is charged and was not done
@@ -264,11 +272,20 @@ class Capture:
         self._charged.update(charged)
 
     async def writes(self) -> list[Resource]:
-        """What is to be written: charges that were made, but for events that are charged in a way that no search finds; and changes."""
+        """Make the charges that are wanted; what is to be written: them, but for events that are charged in a way that no search finds, and changes."""
+        wanted, self._wanted = self._wanted, []
+        missing = [w for w in wanted if w.key not in self._charged]
+        if missing:
+            prices = await price_list(self._services)
+            versions = {d["id"] for url in {w.url for w in missing} for d in prices.versions(url)}
+            await self._known.ahead("ChargeItemDefinition", versions)
+            await self._known.ahead("ChargeItem", {_charge_id(w.key, 0) for w in missing})
+        for one in wanted:
+            await self._charge(one)
         keys = {c["id"]: event_keys(c, self._zone, self._bases) for c in self.found.charges}
-        wanted = {key for found in keys.values() for key in found}
+        named = {key for found in keys.values() for key in found}
         now = self._known.now
-        held = await self._services.store.claims(wanted, (now, OPEN_HIGH)) if wanted else {}
+        held = await self._services.store.claims(named, (now, OPEN_HIGH)) if named else {}
         free = [c for c in self.found.charges if not any(held.get(key) for key in keys[c["id"]])]
         return [*free, *self.found.changed]
 

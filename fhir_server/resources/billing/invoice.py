@@ -274,11 +274,13 @@ class Judgement:
         if self.change.derived:
             return
         was, now = self._listed(before), self._listed(after)
-        for id in sorted(was.keys() - now.keys()):
+        left, listed = sorted(was.keys() - now.keys()), sorted(now)
+        if before is not None and before.get("status") in FINAL:
+            listed = sorted(now.keys() - was.keys())
+        await self.known.ahead("ChargeItem", (*left, *listed))
+        for id in left:
             await self._release(was[id], self.own, "billable")
-        for id in sorted(now):
-            if id in was and before is not None and before.get("status") in FINAL:
-                continue
+        for id in listed:
             charge = await self.known.current("ChargeItem", id)
             if charge is None:
                 raise BusinessRule(f"There is no ChargeItem/{id} to bill.", "Invoice.lineItem")

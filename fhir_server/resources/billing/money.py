@@ -7,7 +7,15 @@ what it spreads, digit by digit; what is computed on the way is a Fraction and l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import (
+    ROUND_DOWN,
+    ROUND_HALF_DOWN,
+    ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
+    ROUND_UP,
+    Context,
+    Decimal,
+)
 from enum import StrEnum
 from fractions import Fraction
 from math import floor
@@ -46,6 +54,9 @@ _DIGITS: Mapping[str, int] = {
 MOST_INTEGER_DIGITS = 15
 MOST_FRACTION_DIGITS = 12
 ZERO = Decimal(0)
+# wider than any sum: what is added or scaled in it loses nothing, whatever the context of the thread
+_WIDE = Context(prec=10_000)
+_UNITS = tuple(Decimal((0, (1,), -digits)) for digits in range(MOST_FRACTION_DIGITS + 1))
 
 
 class Rounding(StrEnum):
@@ -56,6 +67,15 @@ class Rounding(StrEnum):
     HALF_DOWN = "half-down"
     UP = "up"
     DOWN = "down"
+
+
+_MODES: Mapping[Rounding, str] = {
+    Rounding.HALF_UP: ROUND_HALF_UP,
+    Rounding.HALF_EVEN: ROUND_HALF_EVEN,
+    Rounding.HALF_DOWN: ROUND_HALF_DOWN,
+    Rounding.UP: ROUND_UP,
+    Rounding.DOWN: ROUND_DOWN,
+}
 
 
 def digits_of(currency: str) -> int:
@@ -92,7 +112,7 @@ def amount_of(money: Any, place: str, currency: str | None = None) -> Decimal:
     if currency is not None and found != currency:
         raise BusinessRule(f"{place} is in {found}; the rest is in {currency}.", place)
     value = number_of(money["value"], place)
-    exact = rounded(Fraction(value), digits_of(found), Rounding.DOWN)
+    exact = rounded(value, digits_of(found), Rounding.DOWN)
     if exact != value:
         raise BusinessRule(f"{value} {found} is finer than the {digits_of(found)} digits of {found}.", place)
     return exact
@@ -109,13 +129,16 @@ def currency_of(money: Any, place: str) -> str:
 
 def money(value: Decimal, currency: str) -> Resource:
     """A Money, written with the digits of its currency. `value` must be in units of it."""
-    exact = rounded(Fraction(value), digits_of(currency), Rounding.DOWN)
+    exact = rounded(value, digits_of(currency), Rounding.DOWN)
     assert exact == value, f"{value} is not rounded to {currency}"
     return {"value": exact, "currency": currency}
 
 
 def rounded(value: Fraction | Decimal, digits: int, mode: Rounding = Rounding.HALF_UP) -> Decimal:
     """The value with so many decimal digits."""
+    if isinstance(value, Decimal):
+        found = value.quantize(_UNITS[digits], _MODES[mode], _WIDE)
+        return found if found else found.copy_abs()
     scaled = Fraction(value) * 10**digits
     whole, rest = divmod(abs(scaled.numerator), scaled.denominator)
     twice = 2 * rest
@@ -131,8 +154,7 @@ def rounded(value: Fraction | Decimal, digits: int, mode: Rounding = Rounding.HA
 
 def of_units(units: int, digits: int) -> Decimal:
     """So many smallest units as an amount: 1234 with 2 digits is 12.34."""
-    text = tuple(int(d) for d in str(abs(units)))
-    return Decimal((int(units < 0), text, -digits))
+    return _WIDE.scaleb(Decimal(units), -digits)
 
 
 def spread(total: Decimal, weights: Sequence[Decimal | Fraction | int], digits: int) -> tuple[Decimal, ...]:
@@ -168,9 +190,7 @@ def instalments(total: Decimal, count: int, digits: int) -> tuple[Decimal, ...]:
 
 def sum_of(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum, whatever the precision of the decimal context, with the digits of the longest."""
-    total, digits = Fraction(0), 0
+    total = ZERO
     for amount in amounts:
-        exponent = amount.as_tuple().exponent
-        assert isinstance(exponent, int)
-        total, digits = total + Fraction(amount), max(digits, -exponent)
-    return of_units(int(total * 10**digits), digits)
+        total = _WIDE.add(total, amount)
+    return total

@@ -35,9 +35,15 @@ def _settlement(extension: Mapping[str, Any]) -> Settlement:
     return Settlement(parts["by"]["valueReference"]["reference"], amount)
 
 
+def _by(extension: Mapping[str, Any]) -> str:
+    parts = (p for p in extension["extension"] if p["url"] == "by")
+    return next((str(p["valueReference"]["reference"]) for p in parts), "")
+
+
 def settled_by(invoice: Mapping[str, Any], by: str) -> Decimal:
     """How much of the Invoice the resource at the reference settles."""
-    return next((s.amount for s in settlements(invoice) if s.by == by), ZERO)
+    found = (e for e in invoice.get("extension", ()) if e.get("url") == SETTLED and _by(e) == by)
+    return next((_settlement(e).amount for e in found), ZERO)
 
 
 def with_settlement(invoice: Resource, by: str, amount: Decimal) -> Resource:
@@ -51,7 +57,7 @@ def with_settlement(invoice: Resource, by: str, amount: Decimal) -> Resource:
         ],
     }
     kept = list(invoice.get("extension", ()))
-    place = next((n for n, e in enumerate(kept) if e.get("url") == SETTLED and _settlement(e).by == by), None)
+    place = next((n for n, e in enumerate(kept) if e.get("url") == SETTLED and _by(e) == by), None)
     if place is not None:
         kept[place : place + 1] = [entry] if amount != ZERO else []
     elif amount != ZERO:
