@@ -10,7 +10,9 @@ from fhir_r4.temporal import DAY
 from fhir_server.search.entries import Entries
 from fhir_server.search.paging import Cursors, search_scope
 from fhir_server.search.tree import (
+    And,
     Chain,
+    DateIs,
     Everything,
     Has,
     Not,
@@ -24,7 +26,7 @@ from fhir_server.search.tree import (
     Updated,
 )
 from fhir_server.store.memory import MemoryStore
-from fhir_server.store.mongo import feeds, fulltext, totals
+from fhir_server.store.mongo import feeds, fulltext, selection, totals
 from fhir_server.store.mongo import store as mongo_store
 from fhir_server.store.mongo.fulltext import LateWords
 from fhir_server.store.mongo.selection import Effort
@@ -158,6 +160,46 @@ async def test_the_total_of_a_later_page_is_that_of_the_first_moment(mongo):
     await mongo.transact([put("new"), put("7")])
     second = await mongo.search(replace(query, cursor=first.next))
     assert (first.total, second.total) == (30, 30)
+
+
+async def test_what_there_are_many_of_is_counted_in_parts_to_the_same_number(mongo, monkeypatch):
+    monkeypatch.setattr(selection, "_MANY", 0)
+    monkeypatch.setattr(selection, "_SHARES", 3)
+    reference = MemoryStore(Clock())
+    ops = [
+        put(str(n), tokens=[("gender", "", "male")], dates=[("birthdate", n % 7 * DAY, n % 7 * DAY + DAY)])
+        for n in range(20)
+    ]
+    for store in (mongo, reference):
+        await store.transact(ops)
+        await store.transact([delete("3"), put("4")])
+    asked = [TokenIs("gender", "", "male"), TokenIs("gender", "", "female")]
+    asked += [
+        DateIs("birthdate", p, n * DAY, n * DAY + DAY)
+        for p in ("gt", "ge", "lt", "le")
+        for n in (-1, 0, 3, 6, 9)
+    ]
+    for where in asked:
+        query = SearchQuery(("Patient",), where, count=0)
+        assert (await mongo.search(query)).total == (await reference.search(query)).total
+
+
+async def test_conditions_that_both_find_many_are_put_together_in_the_index(mongo):
+    """More than are asked one by one (Effort.tested), of which the last alone has both names."""
+    many = Effort().tested + 100
+    ops = [
+        put(str(n), strings=[("family", "ros", "ros"), ("given", "ann", "ann")][n % 2 :: 2])
+        for n in range(2 * many)
+    ]
+    both = [("family", "rossi", "rossi"), ("given", "anna", "anna")]
+    await mongo.transact([*ops, put("both", strings=both)])
+    where = And((TextIs("family", "ros", "starts"), TextIs("given", "ann", "starts")))
+    assert await ids(mongo, where) == ("both",)
+    explanation = await mongo.explain(SearchQuery(("Patient",), where, count=10))
+    assert explanation.matches == 1
+    documents = [line for step in explanation.steps for line in step.plan if "docsExamined" in line]
+    read = sum(int(line.rpartition("docsExamined=")[2].split()[0]) for line in documents)
+    assert read < Effort().tested
 
 
 async def test_an_estimate_of_few_is_exact_and_of_many_comes_near(mongo, monkeypatch):

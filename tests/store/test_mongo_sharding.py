@@ -6,6 +6,8 @@ indexes, makes the chunks and has the configuration servers keep them. What a ro
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from fhir_r4.errors import InvalidRequest
+from fhir_server.store.mongo.indexes import indexes_of
 from fhir_server.store.mongo.sharding import SPREAD, VERSIONS, Spread, script, spread
 from fhir_server.store.mongo.store import MongoStore
 from tests import mongod
@@ -161,6 +164,23 @@ def test_a_key_has_its_index_before_it() -> None:
     for type in SPREAD:
         made = lines.index(f'db.getCollection("{type}").createIndex({{"_id": "hashed"}});')
         assert lines[made + 1] == f'sh.shardCollection("hospital.{type}", {{"_id": "hashed"}});'
+
+
+def test_every_command_is_one_call_with_arguments_that_are_json() -> None:
+    call = re.compile(
+        r"(?:sh\.\w+|db\.getCollection\((?P<name>.*?)\)\.createIndex|db = db\.getSiblingDB)\((?P<given>.*)\);"
+    )
+    for line in script("mongodb://db1/hospital"):
+        if not line.startswith("//"):
+            found = call.fullmatch(line)
+            assert found is not None, line
+            json.loads(f"[{found['given']}]")
+            json.loads(found["name"] or "null")
+
+
+def test_no_type_has_a_unique_index_that_shards_could_not_keep() -> None:
+    for type in SPREAD:
+        assert not any(model.document.get("unique") for model in indexes_of(type))
 
 
 def test_a_store_that_is_no_database_and_an_unknown_type_are_refused() -> None:

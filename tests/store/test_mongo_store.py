@@ -13,15 +13,15 @@ from pymongo.read_concern import ReadConcern
 from fhir_r4.errors import InvalidRequest, TooLarge, Unavailable
 from fhir_server.app import open_store
 from fhir_server.search.entries import Entries
-from fhir_server.search.tree import TokenIs
+from fhir_server.search.tree import Everything, SearchQuery, TokenIs
 from fhir_server.settings import Settings
 from fhir_server.store.addresses import without_secrets
 from fhir_server.store.mongo.connections import Connection
 from fhir_server.store.mongo.schema import NewerDatabase
 from fhir_server.store.mongo.store import MongoStore
-from fhir_server.store.records import Body, Claim, HistoryQuery, VersionIs, WriteOp
+from fhir_server.store.records import Body, Claim, HistoryQuery, MatchesAre, VersionIs, WriteOp
 from tests import mongod
-from tests.store.making import delete, put
+from tests.store.making import Clock, delete, put
 
 
 def raw(id, members, type="Observation", **entries):
@@ -249,3 +249,21 @@ def test_of_an_address_the_hosts_and_the_database_are_told():
     told = without_secrets("mongodb://ward:pw@h1:27017,h2/osler?tls=true")
     assert told == "mongodb://h1:27017,h2/osler"
     assert without_secrets("sqlite:////data/a@b?c.db") == "sqlite:////data/a@b?c.db"
+
+
+@pytest.mark.parametrize("preference", ["secondaryPreferred", "nearest", "primaryPreferred"])
+async def test_with_another_read_preference_writes_go_to_the_primary(mongo_address, preference):
+    address = f"{mongo_address}{'&' if '?' in mongo_address else '?'}readPreference={preference}"
+    store = MongoStore(address, Clock())
+    await store.open()
+    await store.transact([put(str(n)) for n in range(3)])
+    await store.transact([put("1")], [VersionIs("Patient", "1", 1)])
+    await store.transact([], [MatchesAre("Patient", Everything(), ("0", "1", "2"), 5)])
+    found = await store.search(SearchQuery(("Patient",), count=2, total="accurate"))
+    rest = await store.search(SearchQuery(("Patient",), count=2, cursor=found.next))
+    assert [(s.id, s.version) for s in (*found.matches, *rest.matches)] == [("0", 1), ("1", 2), ("2", 1)]
+    assert found.total == 3
+    stored = await store.read("Patient", "1")
+    assert stored is not None
+    assert stored.version == 2
+    await store.close()

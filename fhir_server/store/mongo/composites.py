@@ -6,7 +6,7 @@ of its own, so the conditions are those of `leaves`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -25,7 +25,16 @@ from fhir_server.search.tree import (
     TokenIs,
     UriIs,
 )
-from fhir_server.store.mongo.entries import SPAN, escaped, letter_of, of_integer, of_number
+from fhir_server.store.mongo.entries import (
+    PAIRED,
+    SPAN,
+    escaped,
+    letter_of,
+    of_integer,
+    of_number,
+    pair_of,
+    several_text,
+)
 from fhir_server.store.mongo.leaves import (
     NEVER,
     Access,
@@ -67,6 +76,29 @@ def composite(where: Composite) -> Condition:
     if held:
         test["$and"] = held
     return Condition({"ix.c": {"$elemMatch": test}}, _access(where.param, kinds, parts))
+
+
+def joint(parts: Iterable[Any]) -> tuple[Access, QuantityIs] | None:
+    """Where Observations are that have the code and the quantity of two conditions, and the latter; None without such two.
+
+    A resource that has both has them as a composite, or is marked (entries.PAIRED).
+    """
+    asked = tuple(parts)
+    kinds = letter_of("token") + letter_of("quantity")
+    for part in asked:
+        if not isinstance(part, QuantityIs) or part.param not in PAIRED:
+            continue
+        first, code = PAIRED[part.param]
+        for other in asked:
+            codes = other.parts if isinstance(other, Or) else (other,)
+            if all(_is_code(one, first) for one in codes):
+                marked = Access(points=(several_text(pair_of(first, part.param)),))
+                return _access(code, kinds, [codes, [part]]) | marked, part
+    return None
+
+
+def _is_code(part: Expression, param: str) -> bool:
+    return isinstance(part, TokenIs | TokenIn) and part.param == param and _main(part) is not None
 
 
 def _access(param: str, kinds: str, parts: Sequence[Sequence[Expression]]) -> Access:

@@ -31,6 +31,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from fhir_r4.errors import InvalidRequest, Unavailable
+from fhir_server.store.mongo.frequent import Frequent
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
@@ -100,6 +101,9 @@ class Connection:
         self.seen: Timestamp | None = None
         # whether it is asked through the router of a cluster with shards
         self.routed = False
+        # whether composites lead to all that has their two parts (composites.joint)
+        self.paired = False
+        self.frequent = Frequent()
         self.versions: Collection = self.database["osler.versions"]
         self.state: Collection = self.database["osler.state"]
         self.claims: Collection = self.database["osler.claims"]

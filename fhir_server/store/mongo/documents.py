@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import decimal
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from bson.decimal128 import Decimal128, create_decimal128_context
 
+from fhir_r4.temporal import format_instant
 from fhir_server.search.entries import Entries
 from fhir_server.store.mongo.connections import Document
 from fhir_server.store.mongo.entries import indexed
-from fhir_server.store.records import Stored
+from fhir_server.store.records import Stored, WriteOp
 
 _NEAREST = create_decimal128_context()
 _NEAREST.traps[decimal.Inexact] = False
@@ -77,10 +79,29 @@ def stored_of(document: Document) -> Stored:
     )
 
 
-def state_document(stored: Stored, entries: Entries, first: int, claims: int, *, native: bool) -> Document:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What of the current state does not depend on its version: the native form but for that, and the members of the index."""
+
+    resource: Document
+    index: Document
+
+
+def prepare(op: WriteOp) -> Prepared | None:
+    """What can be made of a write before its turn comes."""
+    if op.body is None:
+        return None
+    body = b'%b"versionId":"","lastUpdated":""%b' % (op.body.before, op.body.after)
+    return Prepared(native_form(body), indexed(op.entries))
+
+
+def state_document(
+    stored: Stored, made: Entries | Prepared, first: int, claims: int, *, native: bool
+) -> Document:
     """The current state: `first` is the sequence of the first version, `claims` how many claims it has.
 
-    Without `native` the resource itself is left out, which MongoDB cannot hold when it is nested too deep.
+    Without `native` the resource itself is left out, which MongoDB cannot hold when it is nested too deep. What was prepared
+    belongs to the document then.
     """
     document: Document = {
         "_id": stored.id,
@@ -92,12 +113,24 @@ def state_document(stored: Stored, entries: Entries, first: int, claims: int, *,
         "h": claims,
     }
     if not stored.deleted:
-        if native:
-            document["resource"] = native_form(stored.body)
-        document.update(indexed(entries))
+        if isinstance(made, Prepared):
+            if native:
+                document["resource"] = _of_version(made.resource, stored)
+            document.update(made.index)
+        else:
+            if native:
+                document["resource"] = native_form(stored.body)
+            document.update(indexed(made))
         # its words are still to be indexed (fulltext.py)
         document["late"] = True
     return document
+
+
+def _of_version(resource: Document, stored: Stored) -> Document:
+    """The native form that was prepared, with the version in its place among the members of `meta`."""
+    meta = resource["meta"]
+    meta["versionId"], meta["lastUpdated"] = str(stored.version), format_instant(stored.updated)
+    return resource
 
 
 def native_form(body: bytes) -> Document:

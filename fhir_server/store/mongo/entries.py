@@ -8,14 +8,15 @@ they stand for (tested), and what is looked for under a text is never more than 
     t code, system            s normal text, text as written    u uri        r id, type, base[, version]
     d low  D high if long     n low  N high if long             g a position is there
     q unit, low  v low  V high if long (quantities)             c kinds, first, second  C the same with the high end
-    m the parameter has several dates, numbers, quantities or references
+    m the parameter has several dates, numbers, quantities or references; of a pair (PAIRED): a composite is missing
     (no parameter) r id, type, base: by whatever parameter
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fhir_server.search.entries import Component, CompositeEntry, Entries, QuantityEntry, ReferenceEntry
@@ -35,6 +36,13 @@ _KINDS = {
 }
 # What `indexed` makes.
 MEMBERS = ("e", "ix", "k", "g")
+# By the second parameter: the first, and the composite that has both of a resource wherever it has values of both. Resources for
+# which that is not so are marked.
+PAIRED = {
+    "value-quantity": ("code", "code-value-quantity"),
+    "value-quantity:ucum": ("code", "code-value-quantity:ucum"),
+}
+PAIRED_TYPE = "Observation"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
@@ -42,7 +50,10 @@ _DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
 
 def indexed(entries: Entries) -> dict[str, Any]:
     """The members of a resource's document that searches look at, as far as there is something in them."""
-    found: dict[str, Any] = {"e": list(dict.fromkeys(_texts(entries)))}
+    texts = dict.fromkeys(_texts(entries))
+    for pair in _unpaired(entries, texts):
+        texts[several_text(pair)] = None
+    found: dict[str, Any] = {"e": list(texts)}
     exact = _exact(entries)
     if exact:
         found["ix"] = exact
@@ -73,6 +84,7 @@ def of_integer(value: int) -> str:
     return f"{min(max(value, _LEAST), _MOST) - _LEAST:016x}"
 
 
+@lru_cache(maxsize=1024)
 def of_number(value: float) -> str:
     """A text of fixed length in the order of doubles."""
     (bits,) = _BITS.unpack(_DOUBLE.pack(float(value) + 0.0))
@@ -85,6 +97,9 @@ def written(norm: str, text: str) -> str:
 
 
 def token_text(param: str, system: str, code: str) -> str:
+    text = f"{param}\0t{code}\0{system}"
+    if text.count("\0") == 2 and "\1" not in text:
+        return text
     return f"{param}\0t{escaped(code)}\0{escaped(system)}"
 
 
@@ -98,6 +113,9 @@ def uri_text(param: str, uri: str) -> str:
 
 def reference_text(param: str, type: str, id: str, base: str = "") -> str:
     """A reference whatever its version. Param '': by whatever parameter, for those to local resources."""
+    text = f"{param}\0r{id}\0{type}\0{base}"
+    if text.count("\0") == 3 and "\1" not in text:
+        return text
     return f"{param}\0r{escaped(id)}\0{escaped(type)}\0{escaped(base)}"
 
 
@@ -122,39 +140,40 @@ def letter_of(kind: str) -> str:
     return _KINDS[kind]
 
 
-def _texts(entries: Entries) -> Iterable[str]:
-    for param, system, code in entries.tokens:
-        yield token_text(param, system, code)
-    for param, norm, text in entries.strings:
-        yield string_text(param, norm, text)
-    for param, uri in entries.uris:
-        yield uri_text(param, uri)
+def _texts(entries: Entries) -> list[str]:
+    found = [token_text(param, system, code) for param, system, code in entries.tokens]
+    found += [string_text(param, norm, text) for param, norm, text in entries.strings]
+    found += [uri_text(param, uri) for param, uri in entries.uris]
     for reference in entries.references:
-        yield from _reference_texts(reference)
+        found += _reference_texts(reference)
     for param, first, last in entries.dates:
-        yield f"{param}\0d{of_integer(first)}"
+        found.append(f"{param}\0d{of_integer(first)}")
         if last - first > SPAN:
-            yield f"{param}\0D{of_integer(last)}"
+            found.append(f"{param}\0D{of_integer(last)}")
     for param, low, high in entries.numbers:
-        yield f"{param}\0n{of_number(low)}"
+        found.append(f"{param}\0n{of_number(low)}")
         if high > low:
-            yield f"{param}\0N{of_number(high)}"
+            found.append(f"{param}\0N{of_number(high)}")
     for quantity in entries.quantities:
-        yield from _quantity_texts(quantity)
+        found += _quantity_texts(quantity)
     for composite in entries.composites:
-        yield from _composite_texts(composite)
-    for param, _, _ in entries.positions:
-        yield f"{param}\0g"
+        found += _composite_texts(composite)
+    found += [f"{param}\0g" for param, _, _ in entries.positions]
+    found += _several_texts(entries)
+    return found
+
+
+def _several_texts(entries: Entries) -> Iterable[str]:
     several: Iterable[Sequence[tuple[Any, ...]]] = (
         entries.dates,
         entries.numbers,
         entries.quantities,
         entries.references,
     )
-    for found in several:
-        if len(found) > 1:
+    for kind in several:
+        if len(kind) > 1:
             seen: set[str] = set()
-            for entry in found:
+            for entry in kind:
                 if entry[0] in seen:
                     yield several_text(entry[0])
                 seen.add(entry[0])
@@ -168,6 +187,26 @@ def _reference_texts(reference: ReferenceEntry) -> Iterable[str]:
         yield f"{text}\0{escaped(version)}"
     if type and base == "":
         yield reference_text("", type, id)
+
+
+def _unpaired(entries: Entries, texts: Collection[str]) -> Iterable[str]:
+    """Of which pairs of parameters the resource has values without a composite of the two."""
+    for quantity in entries.quantities:
+        composite = PAIRED.get(quantity[0])
+        if composite is None:
+            continue
+        first, code = composite
+        both = ("quantity", *quantity[1:])
+        for param, system, value in entries.tokens:
+            if param == first:
+                entry: CompositeEntry = (code, (("token", system, value), both))
+                if not all(text in texts for text in _composite_texts(entry)):
+                    yield pair_of(first, quantity[0])
+
+
+def pair_of(first: str, second: str) -> str:
+    """A name for two parameters, that no parameter has."""
+    return f"{first}&{second}"
 
 
 def _quantity_texts(quantity: QuantityEntry) -> Iterable[str]:
@@ -266,6 +305,7 @@ def bounded(value: int) -> int:
 # Values to sort by
 
 
+@lru_cache(maxsize=4096)
 def member(param: str) -> str:
     """The name of a parameter as the name of a member."""
     return param.replace("%", "%25").replace(".", "%2e").replace("$", "%24")
@@ -291,9 +331,10 @@ def _sort_keys(entries: Entries) -> dict[str, dict[str, Any]]:
 def _extend(found: dict[str, dict[str, Any]], param: str, low: Any, high: Any = None) -> None:
     if ":" in param:
         return  # no parameter that a search can be sorted by
-    known = found.get(member(param))
+    name = member(param)
+    known = found.get(name)
     if known is None:
-        found[member(param)] = {"a": low} if high is None else {"a": low, "z": high}
+        found[name] = {"a": low} if high is None else {"a": low, "z": high}
     elif isinstance(low, str) == isinstance(known["a"], str):
         least = min(known["a"], low)
         most = max(known.get("z", known["a"]), low if high is None else high)

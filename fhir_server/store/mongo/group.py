@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import repeat
 from typing import Any, Protocol
 
 from pymongo import InsertOne, ReplaceOne
@@ -22,7 +23,7 @@ from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression
 from fhir_server.store.mongo.claims import Ledger, Replacement
 from fhir_server.store.mongo.connections import Connection, Document, Session
-from fhir_server.store.mongo.documents import state_document, version_document
+from fhir_server.store.mongo.documents import Prepared, state_document, version_document
 from fhir_server.store.mongo.inside import Inner, Inside, document_of, known_inside, mark, plan
 from fhir_server.store.mongo.schema import SEQUENCE
 from fhir_server.store.protocol import Stale
@@ -43,11 +44,15 @@ class Matching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A transaction: what to write, and what must hold for it; with `rehearse` it is judged and not written."""
+    """A transaction: what to write, and what must hold for it; with `rehearse` it is judged and not written.
+
+    `prepared` has what was made of each write before (empty: nothing was).
+    """
 
     ops: Sequence[WriteOp]
     preconditions: Sequence[Precondition]
     rehearse: bool = False
+    prepared: Sequence[Prepared | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Group:
         self._manner = manner
         self._heads: dict[Key, Head | None] = {}
         self._versions: list[Stored] = []
-        self._states: dict[Key, tuple[Head, Stored, Entries, int]] = {}
+        self._states: dict[Key, tuple[Head, Stored, Entries | Prepared, int]] = {}
         self._inside: dict[Key, tuple[Inner, Stored, Entries | None]] = {}
         self.wrote = False
 
@@ -165,7 +170,10 @@ class Group:
         self._ledger.replace(replacements)
         self._heads.update(heads)
         return tuple(
-            self._gather(op, head, created) for op, (head, created) in zip(asked.ops, planned, strict=True)
+            self._gather(op, head, created, made)
+            for op, (head, created), made in zip(
+                asked.ops, planned, asked.prepared or repeat(None, len(planned)), strict=True
+            )
         )
 
     async def _judge(self, precondition: Precondition) -> None:
@@ -210,7 +218,7 @@ class Group:
                 last[key] = Replacement(position, key, claims, head.claims > 0)
         return list(last.values())
 
-    def _gather(self, op: WriteOp, head: Head | None, created: bool) -> Stored:
+    def _gather(self, op: WriteOp, head: Head | None, created: bool, prepared: Prepared | None) -> Stored:
         if head is None:
             return self._version(op, None, created, 0)
         self.wrote = True
@@ -225,7 +233,7 @@ class Group:
         stored = self._version(op, head, created, self.last)
         self._versions.append(stored)
         claims = 0 if op.body is None else len(op.claims)
-        self._states[key] = (head, stored, op.entries, claims)
+        self._states[key] = (head, stored, prepared or op.entries, claims)
         if op.entries.contained or head.inside:
             entries = Entries() if op.body is None else op.entries
             for own, made in plan(key, head.inside, self.last, entries).items():
@@ -271,8 +279,8 @@ class Group:
         self._inside = {}
 
     def _state(self, key: Key) -> Write:
-        head, stored, entries, claims = self._states[key]
-        document = state_document(stored, entries, head.first, claims, native=self._manner.native)
+        head, stored, made, claims = self._states[key]
+        document = state_document(stored, made, head.first, claims, native=self._manner.native)
         mark(document, head.inside)
         return ReplaceOne({"_id": key[1]}, document) if head.stored else InsertOne(document)
 

@@ -60,6 +60,7 @@ class Links:
         self._effort = effort
         self._inside: dict[tuple[str, str], bool] = {}
         self._answers: dict[tuple[Part, str, int], Part | None] = {}
+        self._live: dict[str, set[str]] = {}
 
     async def selection(self, type: str, where: Expression) -> Selection:
         """The matches among the resources of a type, prepared."""
@@ -135,8 +136,10 @@ class Links:
 
     # asking candidates
 
-    async def holding(self, type: str, where: Part, ids: Collection[str]) -> set[str]:
-        """Those of the live resources for which `where` holds."""
+    async def holding(self, type: str, where: Part, ids: Collection[str], *, live: bool = False) -> set[str]:
+        """Those of the live resources for which `where` holds; with `live` all of them are known to be."""
+        if live:
+            self._live.setdefault(type, set()).update(ids)
         found: set[str] = set()
         listed = list(ids)
         for first in range(0, len(listed), _TOGETHER):
@@ -181,11 +184,16 @@ class Links:
     async def _passing(self, type: str, where: Part, ids: Collection[str]) -> set[str]:
         if isinstance(where, Nothing) or not ids:
             return set()
+        live = self._live.setdefault(type, set())
+        if isinstance(where, Everything) and live.issuperset(ids):
+            return set(ids)
         if not isinstance(where, RefersToAny | OneOf) and asks_for_words(where):
             await self._words.look_at(self._snapshot, type)
         test = Compiler(type, self._words).condition(where).test
         asked = both({"_id": {"$in": list(ids)}, "d": False}, hidden(test))
-        return {one["_id"] for one in await self._snapshot.find(type, asked, {"_id": 1}, hint=ID)}
+        passing = {one["_id"] for one in await self._snapshot.find(type, asked, {"_id": 1}, hint=ID)}
+        live |= passing
+        return passing
 
     async def _chained(self, type: str, chain: Chain, ids: set[str]) -> set[str]:
         ways = [(chain.param, chain.target)]

@@ -20,6 +20,8 @@ from fhir_server.store.mongo.indexes import indexes_of
 SCHEMA = 1
 
 SEQUENCE, CURSOR_KEY = "sequence", "cursor_key"
+# there when all Observations were indexed by a program that marks what entries.PAIRED says
+PAIRS = "pairs"
 
 _VERSIONS = (
     IndexModel([("t", ASCENDING), ("i", ASCENDING), ("v", DESCENDING)], name="of", unique=True),
@@ -52,7 +54,10 @@ class Schema:
                 f"The database has schema {found['n']} and this program knows {SCHEMA}: use the program that wrote it,"
                 " or a newer one."
             )
-        await self._kept(SEQUENCE, {"n": 0, "u": 0, "types": {}})
+        sequence = await self._kept(SEQUENCE, {"n": 0, "u": 0, "types": {}})
+        if sequence["n"] == 0:
+            await self._kept(PAIRS, {"n": 1})
+        self._connection.paired = await self._connection.state.find_one({"_id": PAIRS}) is not None
         cursors = await self._kept(CURSOR_KEY, {"key": token_bytes(32)})
         await self._require(self._connection.versions, _VERSIONS)
         await self._require(self._connection.claims, _CLAIMS)

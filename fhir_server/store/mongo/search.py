@@ -165,9 +165,12 @@ class _Search:
         if query.includes and rows:
             includes = Includes(self._snapshot, self._links, self._types)
             added, truncated = await includes.added(rows, query.includes, query.include_limit)
-        total, guessed = await self._total(None if more or self._place is not None else len(rows))
         earlier, later = self._beside(more)
-        matches, included = await self._shown(rows, added)
+        if rows and (earlier or later):
+            (matches, included), _ = await asyncio.gather(self._shown(rows, added), self._snapshot.moment())
+        else:
+            matches, included = await self._shown(rows, added)
+        total, guessed = await self._total(None if more or self._place is not None else len(rows))
         return Page(
             matches=matches,
             included=included,

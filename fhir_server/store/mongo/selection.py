@@ -6,13 +6,24 @@ order asked for. An invariant to keep: whatever plan is taken, the rows are the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 from fhir_server.search.bounds import bounds_of, highest, lowest
 from fhir_server.search.contained import CONTAINED
-from fhir_server.search.tree import Chain, DateIs, Expression, Nothing, SortKey, Updated, all_of
+from fhir_server.search.tree import (
+    Chain,
+    DateIs,
+    Expression,
+    Nothing,
+    QuantityIs,
+    SortKey,
+    Updated,
+    all_of,
+)
 from fhir_server.store.mongo.compile import (
     Compiler,
     Part,
@@ -22,12 +33,13 @@ from fhir_server.store.mongo.compile import (
     is_linked,
     simplified,
 )
-from fhir_server.store.mongo.entries import SPAN, bounded, of_integer, several_text
+from fhir_server.store.mongo.composites import joint
+from fhir_server.store.mongo.entries import PAIRED_TYPE, SPAN, bounded, of_integer, several_text
 from fhir_server.store.mongo.fulltext import Words, asks_for_words
 from fhir_server.store.mongo.leaves import Access, Filter, Range, below, updated_within
 from fhir_server.store.mongo.snapshots import Snapshot
 from fhir_server.store.mongo.sorting import Key, Place, Row, bind, in_order, segments
-from fhir_server.store.mongo.walks import Walk
+from fhir_server.store.mongo.walks import Walk, value_at
 
 # Counting begins with so many: most questions have a part that lists fewer.
 _FIRST = 60
@@ -35,6 +47,12 @@ _FIRST = 60
 _SOON = 1.5
 # A code without its system has so many systems at the most, as a rule.
 _FEW_TEXTS = 5
+# A batch of candidates is so many times what is likely to be enough, up to so many.
+_AMPLE, _BATCH = 1.5, 1_000
+# So many texts of a condition one resource has at the most, as a rule.
+_ALIKE = 2
+# What there are so many of is counted in so many parts beside each other, since a query has one core of MongoDB's machine.
+_MANY, _SHARES = 10_000, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +82,8 @@ class Linking(Protocol):
     async def answered(self, part: Part, type: str, most: int) -> Part | None:
         """The part with what its links lead to in their place; None when that are more than `most`."""
 
-    async def holding(self, type: str, where: Part, ids: Collection[str]) -> set[str]:
-        """Those of the resources for which `where` holds."""
+    async def holding(self, type: str, where: Part, ids: Collection[str], *, live: bool = False) -> set[str]:
+        """Those of the resources for which `where` holds; with `live` all of them are known not to be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +127,24 @@ class Selection:
             await self._words.look_at(self._snapshot, self.type)
         for part in conjuncts(self._where):
             (self._linked if is_linked(part) else self._parts).append(part)
-        self._ways = self._compiler.accesses(self._parts)
+        self._ways = self._accesses()
         if self._linked and not self.is_empty():
             await self._join_chains()
             if self._ways and (await self._best()).number <= self._effort.tested:
                 return
             await self._answer(self._effort.tested)
+
+    def _accesses(self) -> list[tuple[Access, Part | None]]:
+        """The ways in; of a code and a quantity of one Observation the composite of both, in the place of the quantity's own."""
+        parts = self._parts
+        pair = None
+        if self._snapshot.connection.paired and self.type.rstrip("#") == PAIRED_TYPE:
+            pair = joint(parts)
+        if pair is None:
+            return self._compiler.accesses(parts)
+        access, quantity = pair
+        others = [p for p in parts if not (isinstance(p, QuantityIs) and p.param == quantity.param)]
+        return [*self._compiler.accesses(others), (access, None)]
 
     async def _join_chains(self) -> None:
         """Make conditions on what one reference leads to one chain, where no resource has several references of the kind."""
@@ -131,15 +161,17 @@ class Selection:
 
     async def _answer(self, most: int) -> None:
         left: list[Part] = []
-        for part in self._linked:
-            found = await self._links.answered(part, self.type, most)
+        answers = await self._snapshot.together(
+            [partial(self._links.answered, part, self.type, most) for part in self._linked]
+        )
+        for part, found in zip(self._linked, answers, strict=True):
             if found is None:
                 left.append(part)
             else:
                 self._parts += conjuncts(found)
         if len(left) < len(self._linked):
             self._linked = left
-            self._ways = self._compiler.accesses(self._parts)
+            self._ways = self._accesses()
             self._counted = 0
 
     async def _best(self, most: int = 0) -> Way:
@@ -181,7 +213,7 @@ class Selection:
             rows = await self._stretch(keys, at, size)
             held = {row.id for row in rows}
             for part in self._linked:
-                held = await self._links.holding(self.type, part, held)
+                held = await self._links.holding(self.type, part, held, live=True)
             found += [row for row in rows if row.id in held]
             seen += len(rows)
             if len(found) >= limit or len(rows) < size:
@@ -191,7 +223,12 @@ class Selection:
                 if not self._linked:
                     return [] if self.is_empty() else await self._stretch(keys, place, limit)
             at = Place(rows[-1].values, rows[-1].created, place is not None and place.backwards)
-            size = min(size * 4, 1_000)
+            if self._ways and (await self._best()).number < effort.few:
+                size = effort.few
+            else:
+                # as many as are likely to have what is missing
+                likely = int(_AMPLE * (limit - len(found)) * (seen + 1) / (len(found) + 1))
+                size = min(size * 4, max(limit, likely), _BATCH)
 
     async def _stretch(self, keys: Sequence[Key], place: Place | None, limit: int) -> list[Row]:
         walk, effort = self._walk, self._effort
@@ -231,8 +268,40 @@ class Selection:
                     return found
         access, rest = way.access, self._rest(way)
         if not keys:
-            return (await walk.listed(access, rest, place, limit))[0]
+            picked = None if access.ordered else await self._picked(access, rest, place, limit)
+            return (await walk.listed(access, rest, place, limit))[0] if picked is None else picked
         return await walk.sorted(access.filter, access.index, rest, keys, place, limit)
+
+    async def _picked(
+        self, access: Access, rest: Filter, place: Place | None, limit: int
+    ) -> list[Row] | None:
+        """The first of what a way in lists, which the index tells without documents: these are read until there are enough.
+
+        None when the index does not tell.
+        """
+        most = self._effort.counted
+        created = await self._snapshot.created(self.type, access, most)
+        if created is None:
+            return None
+        backwards = place is not None and place.backwards
+        if place is not None:
+            at = place.created
+            created = [one for one in created if (one < at if backwards else one > at)]
+        if backwards:
+            created.reverse()
+        found: list[Row] = []
+        size, narrowed = 2 * limit if rest else limit, False
+        while created and len(found) < limit:
+            found += await self._walk.picked(created[:size], rest, limit - len(found), backwards=backwards)
+            created, size = created[size:], min(4 * size, _BATCH)
+            if not narrowed and len(created) > self._effort.tested and len(found) < limit:
+                narrowed = True
+                for other, _ in self._ways:
+                    also = None if other is access else await self._snapshot.created(self.type, other, most)
+                    if also is not None:
+                        within = set(also)
+                        created = [one for one in created if one in within]
+        return found
 
     async def _looked_at(self, limit: int) -> float:
         """How many resources are looked at in the order asked for until a page is met, at the most, so far as chance goes."""
@@ -348,7 +417,35 @@ class Selection:
         access, rest = way.access, self._rest(way)
         if not rest:
             access = await self._counted_as(access)
+            if len(access.points) == 1 and access.ordered:
+                return await self._shared(access.filter, "c", access.index, self._by_creation)
         return await self._snapshot.count(self.type, both(access.filter, hidden(rest)), hint=access.index)
+
+    async def _by_creation(self) -> tuple[float, float]:
+        return 0, (await self._snapshot.moment()).sequence
+
+    async def _shared(
+        self,
+        where: Filter,
+        path: str,
+        index: str,
+        span: Callable[[], Awaitable[tuple[float, float]]],
+    ) -> int:
+        """How many the filter finds in an index; when they were many before, counted in parts of `path` between about `span`."""
+        frequent, key = self._snapshot.connection.frequent, (self.type, index, str(where))
+        several: list[Filter] = [where]
+        if frequent.least(key) >= _MANY:
+            low, high = await span()
+            ends = [int(low + (high - low) * n / _SHARES) for n in range(1, _SHARES)]
+            parts = [
+                {"$lt": ends[0]},
+                *({"$gte": a, "$lt": b} for a, b in pairwise(ends)),
+                {"$gte": ends[-1]},
+            ]
+            several = [both(where, {path: part}) for part in parts]
+        number = sum(await self._snapshot.counts(self.type, several, hint=index))
+        frequent.saw(key, number)
+        return number
 
     async def _counted_as(self, access: Access) -> Access:
         """The same way in, by the texts that are in a range where those are few: they are counted without the documents."""
@@ -366,8 +463,21 @@ class Selection:
         if not key.index:
             return None
         low, high = bounded(leaf.low), bounded(leaf.high)
-        beyond_it = {key.path: {"$gt": high} if upper else {"$lt": low}}
-        number = await self._snapshot.count(self.type, beyond_it, hint=key.index)
+        beyond_it: Filter = {key.path: {"$gt": high} if upper else {"$lt": low}}
+
+        async def span() -> tuple[float, float]:
+            found = await self._snapshot.find(
+                self.type,
+                beyond_it,
+                {"_id": 0, key.path: 1},
+                sort=[(key.path, -1 if upper else 1)],
+                limit=1,
+                hint=key.index,
+            )
+            end = int(value_at(found[0], key.path)) if found else low
+            return (high, end) if upper else (end, low)
+
+        number = await self._shared(beyond_it, key.path, key.index, span)
         if leaf.prefix in ("ge", "le"):
             near = both({key.path: {"$gte": low, "$lte": high}}, hidden(self._rest(None)))
             number += await self._snapshot.count(self.type, near, hint=key.index)
@@ -382,7 +492,9 @@ class Selection:
         if self.is_empty():
             return []
         if not self._linked and self._ways:
-            far = max(1, min(self._effort.counted, 5 * most))
+            # more candidates than that are not read in vain; where all of them match they are too many sooner
+            alone = len(self._ways) == 1 and not self._rest(Way(*self._ways[0], 0))
+            far = max(1, min(self._effort.counted, (_ALIKE if alone else 5) * most))
             way = await self._best(far)
             if way.number >= far and most <= self._effort.listed:
                 return None

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from bson.min_key import MinKey
 from bson.timestamp import Timestamp
@@ -31,6 +32,14 @@ VERSIONS = "osler.versions"
 TOO_OLD, NOT_AVAILABLE = 239, 246
 # One answer holds as many as 16 MB allow; the rest is fetched.
 _BATCH = 100_000
+# Of so many the index is asked whether it has them, and does not send them to be counted.
+_SENT = 100
+# A way in with more texts is not asked for again.
+_REMEMBERED = 20
+# One with more stretches is not listed by the index alone.
+_STRETCHES = 8
+
+T = TypeVar("T")
 
 
 class Moment(NamedTuple):
@@ -58,6 +67,8 @@ class Snapshot:
         self._moment = moment
         self._session = session
         self._record = record
+        # when what is in a stretch of the index of entries was created
+        self._listed: dict[tuple[str, Range], list[float]] = {}
 
     async def moment(self) -> Moment:
         """The state that is looked at."""
@@ -120,14 +131,29 @@ class Snapshot:
 
     async def numbers(self, collection: str, accesses: Sequence[Access], limit: int) -> list[int]:
         """How many documents each way in lists, about, counted up to `limit`."""
-        if self._session is not None:
-            return [await self._number(collection, access, limit) for access in accesses]
-        if self.at is None:
-            first = await self._number(collection, accesses[0], limit)
-            return [first, *await self.numbers(collection, accesses[1:], limit)] if accesses[1:] else [first]
-        return await asyncio.gather(*(self._number(collection, access, limit) for access in accesses))
+        return await self.together([partial(self._number, collection, access, limit) for access in accesses])
+
+    async def together(self, acts: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """What each gives; they are done beside each other once it is known which state is looked at."""
+        found: list[T] = []
+        for act in acts:
+            if self.at is not None and self._session is None:
+                break
+            found.append(await act())
+        return found + await asyncio.gather(*(act() for act in acts[len(found) :]))
 
     async def _number(self, collection: str, access: Access, limit: int) -> int:
+        if access.others or len(access.points) > _REMEMBERED:
+            return await self._count_up_to(collection, access, limit)
+        frequent, key = self.connection.frequent, (collection, access.points, access.ranges)
+        if frequent.least(key) >= limit:
+            return limit
+        number = await self._count_up_to(collection, access, limit)
+        if number == limit:
+            frequent.saw(key, number)
+        return number
+
+    async def _count_up_to(self, collection: str, access: Access, limit: int) -> int:
         number = 0
         if access.points:
             number += await self._limited({"e": {"$in": list(access.points)}}, collection, limit)
@@ -136,8 +162,29 @@ class Snapshot:
                 number += await self._limited(where, collection, limit, index)
         for range in access.ranges:
             if number < limit:
-                number += len(await self.within(collection, range, limit - number))
+                number += await self._within_range(collection, range, limit - number)
         return min(number, limit)
+
+    async def _within_range(self, collection: str, range: Range, limit: int) -> int:
+        # what is skipped is not sent
+        if limit > _SENT and await self.within(collection, range, 1, skip=limit - 1):
+            return limit
+        found = await self.within(collection, range, limit)
+        if len(found) < limit:
+            self._listed[collection, range] = [one["c"] for one in found]
+        return len(found)
+
+    async def created(self, collection: str, access: Access, most: int) -> list[float] | None:
+        """When what a way in lists was created, in order; None when the index alone does not tell, or of `most` and more."""
+        texts = [Range(text, text, closed=True) for text in access.points]
+        stretches = [*access.ranges, *texts]
+        if access.others or len(stretches) > _STRETCHES:
+            return None
+        missing = [one for one in stretches if (collection, one) not in self._listed]
+        await self.together([partial(self._within_range, collection, one, most) for one in missing])
+        if any((collection, one) not in self._listed for one in stretches):
+            return None
+        return sorted({at for one in stretches for at in self._listed[collection, one]})
 
     async def size(self, collection: str) -> int | None:
         """About how many documents a collection has; None inside a transaction, which cannot ask."""
@@ -151,7 +198,7 @@ class Snapshot:
         return int(found[0]["n"]) if found else 0
 
     async def within(
-        self, collection: str, range: Range, limit: int, *, texts: bool = False
+        self, collection: str, range: Range, limit: int, *, skip: int = 0, texts: bool = False
     ) -> list[Document]:
         """What the index of entries has in a range, without looking at documents: their creation, or with `texts` the texts.
 
@@ -166,6 +213,7 @@ class Snapshot:
             "min": {"e": range.low, "c": MinKey()},
             "max": {"e": end, "c": MinKey()},
             "hint": ENTRIES,
+            "skip": skip,
             "limit": limit,
             "batchSize": limit,
         }
@@ -192,6 +240,13 @@ class Snapshot:
 
     async def count(self, collection: str, where: Filter, *, hint: str = "") -> int:
         """How many documents the filter finds, all of them."""
+        return sum(await self.counts(collection, [where], hint=hint))
+
+    async def counts(self, collection: str, several: Sequence[Filter], *, hint: str) -> list[int]:
+        """How many documents each filter finds."""
+        return await self.together([partial(self._counted, collection, where, hint) for where in several])
+
+    async def _counted(self, collection: str, where: Filter, hint: str) -> int:
         found = await self.aggregate(collection, [{"$match": where}, {"$count": "n"}], hint=hint)
         return int(found[0]["n"]) if found else 0
 
@@ -223,13 +278,15 @@ class Snapshot:
     ) -> list[Document]:
         database = self.connection.database
         began = time.perf_counter_ns()
-        answer = (await database.command(asked, session=session))["cursor"]
+        # what the address prefers is not that of a command, unless it is told; a transaction has its own
+        preference = None if session.in_transaction else database.read_preference
+        answer = (await database.command(asked, read_preference=preference, session=session))["cursor"]
         if self.at is None and self._session is None:
             self.at = answer.get("atClusterTime")
         found: list[Document] = answer["firstBatch"]
         while answer["id"]:
             more = {"getMore": answer["id"], "collection": collection, "batchSize": _BATCH}
-            answer = (await database.command(more, session=session))["cursor"]
+            answer = (await database.command(more, read_preference=preference, session=session))["cursor"]
             found += answer["nextBatch"]
         if self._record is not None:
             self._record.add(command, len(found), (time.perf_counter_ns() - began) // 1000)

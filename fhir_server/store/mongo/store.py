@@ -22,10 +22,11 @@ from fhir_server.store.mongo import check, feeds, history, read, reindex
 from fhir_server.store.mongo.check import ClaimsOf
 from fhir_server.store.mongo.claims import live_claims
 from fhir_server.store.mongo.connections import Connection, Session, translated
+from fhir_server.store.mongo.entries import PAIRED_TYPE
 from fhir_server.store.mongo.fulltext import LateWords, asks_for_words
 from fhir_server.store.mongo.inside import types_inside
 from fhir_server.store.mongo.reclaim import reclaim
-from fhir_server.store.mongo.schema import Schema
+from fhir_server.store.mongo.schema import PAIRS, Schema
 from fhir_server.store.mongo.search import Searcher
 from fhir_server.store.mongo.selection import Effort
 from fhir_server.store.mongo.traffic import Traffic
@@ -50,6 +51,8 @@ from fhir_server.store.report import Report
 CHANGES = 500
 # Seconds that a stretch of a new index waits for the requests in flight, at most.
 GIVES_WAY = 0.2
+# Whose definitions are told when all Observations were indexed anew (entries.PAIRED).
+PAIRED_NAMES = {f"{PAIRED_TYPE}.{code}" for code in ("code", "value-quantity", "code-value-quantity")}
 
 T = TypeVar("T")
 Look = Callable[[Connection, Session], Awaitable[T]]
@@ -289,9 +292,13 @@ class MongoStore:
             UpdateOne({"_id": param}, {"$set": {"value": value}}, upsert=True)
             for param, value in fingerprints.items()
         ]
+        connection = self._open.connection
         if writes:
             with translated():
-                await self._open.connection.fingerprints.bulk_write(writes, ordered=False)
+                await connection.fingerprints.bulk_write(writes, ordered=False)
+                if not connection.paired and fingerprints.keys() >= PAIRED_NAMES:
+                    await connection.state.update_one({"_id": PAIRS}, {"$set": {"n": 1}}, upsert=True)
+                    connection.paired = True
 
     async def _look(self, look: Look[T]) -> T:
         opened = self._open

@@ -8,8 +8,11 @@ creation of a row, never at an offset, so it neither repeats nor skips what does
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fhir_server.store.mongo.compile import both, hidden
+from fhir_server.store.mongo.connections import Document
+from fhir_server.store.mongo.indexes import ORDER
 from fhir_server.store.mongo.leaves import Access, Filter
 from fhir_server.store.mongo.snapshots import Pipeline, Snapshot
 from fhir_server.store.mongo.sorting import (
@@ -58,6 +61,21 @@ class Walk:
             hint=access.index,
         )
         return [row_of(self._type, one, ()) for one in found], not until and len(found) < limit
+
+    async def picked(
+        self, created: Sequence[float], rest: Filter, limit: int, *, backwards: bool
+    ) -> list[Row]:
+        """Of the resources that were created then the first that pass `rest`, in order of creation."""
+        where: Filter = {"d": False, "c": {"$in": list(created)}}
+        found = await self._snapshot.find(
+            self._type,
+            both(where, hidden(rest)),
+            {"c": 1, "s": 1},
+            sort=[("c", -1 if backwards else 1)],
+            limit=limit,
+            hint=ORDER,
+        )
+        return [row_of(self._type, one, ()) for one in found]
 
     async def sorted(
         self, where: Filter, hint: str, rest: Filter, keys: Sequence[Key], place: Place | None, limit: int
@@ -160,7 +178,11 @@ class Walk:
         )
         if not found:
             return {}
-        value = found[0]
-        for name in segment.path.split("."):
-            value = value[name]
-        return segment.until(value)
+        return segment.until(value_at(found[0], segment.path))
+
+
+def value_at(document: Document, path: str) -> Any:
+    value: Any = document
+    for name in path.split("."):
+        value = value[name]
+    return value

@@ -20,6 +20,7 @@ import pymongo
 from bson.errors import BSONError
 from pymongo.errors import DocumentTooLarge, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
 
 from fhir_r4.errors import TooLarge, Unavailable
 from fhir_server.store.mongo import copying
@@ -34,6 +35,7 @@ from fhir_server.store.mongo.connections import (
     translated,
     unavailable,
 )
+from fhir_server.store.mongo.documents import prepare
 from fhir_server.store.mongo.group import Asked, Group, Manner, Matching
 from fhir_server.store.mongo.inside import types_inside
 from fhir_server.store.mongo.schema import Schema
@@ -104,7 +106,9 @@ class Writer:
         self, ops: Sequence[WriteOp], preconditions: Sequence[Precondition], rehearse: bool = False
     ) -> asyncio.Future[tuple[Stored, ...]]:
         """Accept a transaction; its result comes by the future."""
-        return self._accept(Asked(ops, preconditions, rehearse), None)
+        # while the writer waits for MongoDB with others, not when their turn has come and the counter is held
+        prepared = () if rehearse else tuple(map(prepare, ops))
+        return self._accept(Asked(ops, preconditions, rehearse, prepared), None)
 
     def run(self, act: Act[T]) -> asyncio.Future[T]:
         """Run `act` alone in a transaction, which is committed when it returns. It may be run again from its beginning."""
@@ -246,7 +250,7 @@ class Writer:
 
     async def _once(self, act: Act[T]) -> T:
         async with self._connection.client.start_session(causal_consistency=False) as session:
-            await session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY)
+            await session.start_transaction(SNAPSHOT, MAJORITY, ReadPreference.PRIMARY)
             try:
                 result = await act(session)
             except BaseException:
