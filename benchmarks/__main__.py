@@ -41,7 +41,11 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(BENCHMARKS)}; none: all")
     parser.add_argument("--write", action="store_true", help="keep the figures in docs/benchmarks.md")
-    parser.add_argument("--soak", action="store_true", help="ingest 500,000 resources and watch the memory")
+    parser.add_argument(
+        "--soak",
+        action="store_true",
+        help="ingest 500,000 resources, take HL7 v2 for ten minutes, and watch the memory",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="shorter (0.3) or longer (3) rounds")
     parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--log-level", default="warning", help="of the server; info: a line for each request")

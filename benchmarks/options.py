@@ -11,7 +11,8 @@ from tests.scenarios.servers import Server, serving
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`scale` shortens or lengthens rounds and amounts of data; `soak` loads 500,000 resources and watches memory.
+    """`scale` shortens or lengthens rounds and amounts of data; `soak` loads 500,000 resources and watches memory,
+    and lets devices send for ten minutes.
 
     `resources` is the size of the database for searches (0: a small one, over HTTP), kept in the folder `database`; `only` a
     part of the names of the searches to measure. `log_level` of the server: at `info` it writes a line for each request, which the limits do not do.

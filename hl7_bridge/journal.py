@@ -81,7 +81,12 @@ class JournalEntry:
 
 
 class Journal(Protocol):
-    """What receives and remembers. Raises Unreachable when nothing can be kept just now; then nothing was."""
+    """What receives and remembers. Raises Unreachable when nothing can be kept just now; then nothing was.
+
+    `apart`: it is not in the server's own store, so a message may have been delivered that it does not know of as such.
+    """
+
+    apart: bool
 
     async def receive(self, connection: str, raw: bytes, now: int, *, complete: bool = True) -> Received:
         """Keep the bytes; durable when it returns. A message that was broken off is not `complete`."""

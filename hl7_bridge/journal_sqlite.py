@@ -54,6 +54,8 @@ DONE: tuple[State, ...] = ("mapped", "administrative", "discarded")
 class SqliteJournal:
     """A `Journal`. Bytes that come again after `resend_days` are a new message; 0: they never are."""
 
+    apart = True
+
     def __init__(self, file: Path, resend_days: int = 30) -> None:
         self._file = file
         self._window = resend_days * MICROSECONDS_OF_DAY

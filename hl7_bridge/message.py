@@ -149,7 +149,7 @@ class Segment:
         raw = self.raw(field)
         if not raw:
             return Value(raw, self.delimiters)
-        if self.delimiters.repetition in raw and not (self.name in HEADERS and field == 2):
+        if self.delimiters.repetition in raw and not (field == 2 and self.name in HEADERS):
             parts = raw.split(self.delimiters.repetition)
             raw = parts[repetition - 1] if repetition <= len(parts) else ""
         elif repetition > 1:
@@ -170,7 +170,7 @@ class Segment:
     def text(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
         """A component without escapes, '' when it is not there; NULL stays NULL."""
         raw = self.raw(field)
-        if not raw or (self.name in HEADERS and field <= 2):
+        if not raw or (field <= 2 and self.name in HEADERS):
             return raw
         d = self.delimiters
         if component == subcomponent == repetition == 1 and not (

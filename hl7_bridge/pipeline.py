@@ -41,7 +41,7 @@ class Pace:
     `aside` is how much is begun at once while messages are being answered: that comes first.
     """
 
-    parallel: int = 16
+    parallel: int = 32
     aside: int = 1
     window: int = 1000
     look: float = 0.25
@@ -160,7 +160,7 @@ class Pipeline:
         self.owns = self._more = True
         renewed = swept = time.monotonic()
         await self._sweep()
-        news, doubtful = -1, True
+        news, doubtful = -1, self._journal.apart
         while True:
             now = time.monotonic()
             if now - renewed > self._pace.lease / 4:

@@ -33,6 +33,7 @@ MAPPED_A_SECOND = 3_000
 LARGE_MILLISECONDS = 1.0
 TAKEN_BY_ONE, TAKEN_BY_EIGHT = 400, 1_000
 P99_SECONDS = 0.25
+ROUND_SECONDS, SOAK_SECONDS = 10.0, 600.0
 PATIENTS, HOUSE = 50, "https://osler.health/fhir/hl7v2/authority/HOUSE"
 
 
@@ -170,21 +171,23 @@ def small(number: int) -> bytes:
     return oru(number, 2)
 
 
-async def send(
-    port: int,
-    devices: int,
-    seconds: float,
-    make: Callable[[int], bytes] = small,
-    most: int = 1_000_000_000,
-) -> Load:
-    """Let devices send, each its next message after the answer to the one before, for so many seconds or messages."""
-    load, numbers = Load(), iter(range(1, 1_000_000_000))
-    end = time.perf_counter() + seconds
+async def send(port: int, devices: int, seconds: float, make: Callable[[int], bytes] = small) -> Load:
+    """Let devices send, each its next message after the answer to the one before, for so many seconds."""
+    load, end = Load(), time.perf_counter() + seconds
+    await send_until(port, devices, make, lambda: time.perf_counter() >= end, load)
+    return load
+
+
+async def send_until(
+    port: int, devices: int, make: Callable[[int], bytes], enough: Callable[[], bool], load: Load
+) -> None:
+    """Let devices send until it is enough; `load` says meanwhile how far they are."""
+    numbers = iter(range(1, 1_000_000_000))
 
     async def device() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         machine = Mllp()
-        while time.perf_counter() < end and load.sent < most:
+        while not enough():
             began = time.perf_counter()
             writer.write(wrap("mllp", make(next(numbers))))
             events = machine.feed(await reader.read(65536))
@@ -198,7 +201,6 @@ async def send(
     began = time.perf_counter()
     await asyncio.gather(*(device() for _ in range(devices)))
     load.seconds = time.perf_counter() - began
-    return load
 
 
 async def _wire(options: Options) -> Figure:
@@ -222,12 +224,15 @@ def _received(options: Options) -> list[Figure]:
             with Server(command, {"OSLER_LOG_LEVEL": options.log_level}) as server:
                 server.wait_for("/fhir/metadata")
                 _admit(server)
-                port, before = door(server), server.cpu_seconds()
-                load = asyncio.run(send(port, devices, 10 * options.scale))
+                port, before, at_first = door(server), server.cpu_seconds(), server.resident_bytes()
+                seconds = (SOAK_SECONDS if options.soak else ROUND_SECONDS) * options.scale
+                load = asyncio.run(send(port, devices, seconds))
                 used = (server.cpu_seconds() - before) / load.sent
+                grown = (server.resident_bytes() - at_first) / 2**20
         p99, note = (
             load.waited.quantile(0.99),
-            f"{load.seconds:.0f} s, longest wait {load.waited.longest:.2f} s, CPU {used * 1e3:.2f} ms a message",
+            f"{load.seconds:.0f} s, longest wait {load.waited.longest:.2f} s, CPU {used * 1e3:.2f} ms a message,"
+            f" memory grown by {grown:.0f} MB",
         )
         name = f"{devices} connection{'s' * (devices > 1)}"
         note += f", {load.refused} refused" if load.refused else ""

@@ -19,10 +19,9 @@ from fhir_r4.errors import (
     Unavailable,
 )
 from fhir_r4.jsonio import decode_object
-from fhir_server.context import Actor, FhirRequest, FhirResponse, Resource, Services
+from fhir_server.bridge.asking import Asking
+from fhir_server.context import Actor, FhirRequest, FhirResponse, Resource
 from fhir_server.interactions.dispatch import Dispatch
-from fhir_server.interactions.indexing import follow
-from fhir_server.interactions.search import matching
 from fhir_server.interactions.transaction import transaction
 from fhir_server.store.protocol import Stale
 from hl7_bridge.delivery import Overtaken, Query, Refused, Unreachable
@@ -32,34 +31,8 @@ ACTOR = Actor("hl7-bridge")
 BASE = "http://localhost/fhir"
 # who delivers knows what it has sent
 MINIMAL = {"prefer": "return=minimal"}
-# types that messages ask for far more often than they are written, always by members of their own
-SHARED = frozenset({"ConceptMap", "Location", "Organization", "Patient", "Practitioner"})
-MOST_KEPT = 2000
 
 T = TypeVar("T")
-Pairs = tuple[tuple[str, str], ...]
-
-
-class Kept:
-    """What was found of records that many messages share, as long as no resource of the type was written since."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, Pairs], tuple[tuple[int, int], list[Resource]]] = {}
-
-    async def asked(
-        self, services: Services, type: str, query: Pairs, ask: Callable[[], Awaitable[list[Resource]]]
-    ) -> list[Resource]:
-        """What `ask` gives, or gave when the records and the search parameters were the same."""
-        parameters = await follow(services)
-        now = (await services.store.last_sequence(type), parameters.sequence)
-        kept = self._found.get((type, query))
-        if kept is not None and kept[0] == now:
-            return kept[1]
-        found = await ask()
-        if len(self._found) >= MOST_KEPT:
-            self._found.clear()
-        self._found[type, query] = (now, found)
-        return found
 
 
 class InProcess:
@@ -68,20 +41,12 @@ class InProcess:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._base = dispatch.services.settings.base_url or BASE
-        self._kept = Kept()
+        request = FhirRequest(method="GET", path=(), base=self._base, actor=ACTOR)
+        self._asking = Asking(dispatch.services, request)
 
     async def find(self, type: str, query: Query, limit: int = 50) -> list[Resource]:
-        services = self._dispatch.services
-        most = min(limit, services.settings.max_page)
-        pairs: Pairs = (*query, ("_count", str(most)))
-        request = FhirRequest(method="GET", path=(type,), query=pairs, base=self._base, actor=ACTOR)
-
-        async def ask() -> list[Resource]:
-            return [decode_object(s.body) for s in await matching(request, services, (type,), pairs)]
-
-        if type not in SHARED:
-            return await self._answered(ask)
-        return await self._answered(lambda: self._kept.asked(services, type, pairs, ask))
+        most = min(limit, self._dispatch.services.settings.max_page)
+        return await self._answered(lambda: self._asking.find(type, tuple(query), most))
 
     async def read(self, type: str, id: str) -> Resource | None:
         request = FhirRequest(method="GET", path=(type, id), base=self._base, actor=ACTOR)

@@ -53,6 +53,8 @@ Change = Callable[[Status], Status]
 class StoreJournal:
     """A `Journal`. Bytes that come again after `resend_days` are a new message; 0: they never are."""
 
+    apart = False
+
     def __init__(self, services: Services, resend_days: int = 30) -> None:
         self._services = services
         self._window = resend_days * MICROSECONDS_OF_DAY

@@ -15,11 +15,13 @@ from fhir_r4.errors import FhirError, InvalidParameter, InvalidRequest, Multiple
 from fhir_server.context import FhirRequest, Services
 from fhir_server.interactions.indexing import follow, refresh_pending
 from fhir_server.interactions.stored_terminology import terminology_for
+from fhir_server.search.criteria import Criteria
 from fhir_server.search.directives import RESULT_PARAMETERS
 from fhir_server.search.parse import parse_search, terminology_addresses
 from fhir_server.search.rewrite import limited
 from fhir_server.search.tree import Everything, Expression, SearchQuery, any_of
 from fhir_server.search.usage import parameters_used
+from fhir_server.search.values import Reading
 from fhir_server.store.records import MatchesAre
 
 _ETAG = re.compile(r'^\s*(?:W/)?"([^"]*)"\s*$')
@@ -114,12 +116,14 @@ async def find_none(
     None when it does not hold, or when criteria are wrong; each must be asked by itself then. With `looked` it is not asked
     whether it holds: somebody did just now.
     """
-    await follow(services)
+    if not looked:
+        await follow(services)
     parts = []
     try:
         for one in criteria:
             pairs = parse_qsl(one.lstrip("?"), keep_blank_values=True)
-            parts.append(await criteria_expression(request, services, type, pairs))
+            plain = _plain_expression(request, services, type, pairs)
+            parts.append(plain or await criteria_expression(request, services, type, pairs))
         where = any_of(parts)
         await _require_indexed(services, type, where)
     except FhirError:
@@ -127,6 +131,19 @@ async def find_none(
     if not looked and await services.store.matching_ids(type, where, 1):
         return None
     return MatchesAre(type, where, (), 1)
+
+
+def _plain_expression(
+    request: FhirRequest, services: Services, type: str, pairs: Sequence[tuple[str, str]]
+) -> Expression | None:
+    """What `criteria_expression` gives, at once, for a parameter without modifier, chain or terminology; else None."""
+    if len(pairs) != 1 or request.actor.policy is not None or not pairs[0][0].isalpha():
+        return None
+    local_bases = (request.base,) if request.base else ()
+    reading = Reading(services.clock(), services.settings.default_timezone, local_bases, services.terminology)
+    criteria = Criteria(services.parameters, reading)
+    found = criteria.expression((type,), *pairs[0])
+    return None if criteria.notes else found
 
 
 async def _require_indexed(services: Services, type: str, where: Expression) -> None:

@@ -84,8 +84,8 @@ async def transaction(
 ) -> FhirResponse:
     """Carry out the Bundle. Raises the first failure with its place; then nothing was written.
 
-    `looked` says that who asks has just found none of what the conditional creates would make: then only the commit looks
-    again, and everything is resolved anew when there is one by now. Reads come after the commit; one that finds nothing answers so in its own entry, for the writes stand.
+    `looked` says that who asks has just found none of what the conditional creates would make, and refers to nothing by
+    criteria: then only the commit looks again, and everything is resolved anew when there is one by now. Reads come after the commit; one that finds nothing answers so in its own entry, for the writes stand.
     """
     bundle = request.resource
     assert bundle is not None
@@ -145,7 +145,7 @@ async def _write(
     for entry in entries:
         await _locate(services, entry, plan)
     _refuse_repeated(entries)
-    if may_have_conditional_references(outer):
+    if not looked and may_have_conditional_references(outer):
         await _resolve_conditional_references(services, entries, plan)
     linker = Linker(plan.addresses)
     for entry in entries:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from hl7_bridge.devices.value_rules import ValueRules, word_key
 from hl7_bridge.mapping.rows import maps
@@ -43,11 +45,10 @@ class Attached:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a value became: members of an Observation; '' or what a person must know; a status if the value says one."""
 
-    members: Members = field(default_factory=dict)
+    members: Members = {}
     problem: str = ""
     status: str = ""
     attached: tuple[Attached, ...] = ()

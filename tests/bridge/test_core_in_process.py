@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fhir_server.bridge.in_process import InProcess
+from hl7_bridge.delivery import Refused
 from tests.conftest import Client
 
 SYSTEM = "urn:osler:test"
@@ -65,3 +67,48 @@ async def test_what_was_found_is_found_anew_when_the_type_was_written(client: Cl
     assert found["active"] is True
     await client.delete(f"Patient/{made['id']}")
     assert await server.find("Patient", query) == []
+
+
+ASKED: list[list[tuple[str, str]]] = [
+    [("identifier", f"{SYSTEM}|1")],
+    [("identifier", f"{SYSTEM}|1,{SYSTEM}|3")],
+    [("identifier", "2")],
+    [("identifier", "urn:other|2")],
+    [("identifier", f"{SYSTEM}|")],
+    [("identifier", f"{SYSTEM}|4"), ("active", "true")],
+    [("gender", "female")],
+    [("_id", "nobody")],
+    [],
+]
+
+
+async def test_what_is_asked_at_once_is_answered_as_if_it_was_asked_alone(client: Client) -> None:
+    for number in "1234":
+        await client.post("Patient", json=patient(number, active=True, gender="female"))
+    server = InProcess(client.app.dispatch)
+    alone = [await server.find("Patient", query) for query in ASKED]
+    assert [len(found) for found in alone] == [1, 2, 1, 0, 4, 1, 4, 0, 4]
+    assert await asyncio.gather(*(server.find("Patient", query) for query in ASKED)) == alone
+    # fewer than match, and so many that they are no page
+    few = [server.find("Patient", [("gender", "female")], 2), server.find("Patient", [("active", "true")], 3)]
+    assert [len(found) for found in await asyncio.gather(*few)] == [2, 3]
+    assert await asyncio.gather(*(server.find("Patient", query, 1000) for query in ASKED)) == alone
+
+
+async def test_a_question_that_is_refused_leaves_those_beside_it_alone(client: Client) -> None:
+    await client.post("Basic", json={"resourceType": "Basic", "identifier": [{"value": "1"}], "code": {}})
+    server = InProcess(client.app.dispatch)
+    asked = [[("identifier", "1")], [("nonsense", "1")], [("identifier", "|")], [("identifier", "2")]]
+    found = await asyncio.gather(*(server.find("Basic", query) for query in asked), return_exceptions=True)
+    assert [type(one) for one in found] == [list, Refused, Refused, list]
+
+
+async def test_who_asks_no_more_leaves_those_beside_him_alone(client: Client) -> None:
+    await client.post("Patient", json=patient("1"))
+    server = InProcess(client.app.dispatch)
+    asking = [asyncio.create_task(server.find("Patient", [("identifier", "1")])) for _ in range(3)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert [len(one) for one in found[1:] if isinstance(one, list)] == [1, 1]

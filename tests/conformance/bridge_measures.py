@@ -44,6 +44,7 @@ Verdict = Literal["met", "partly", "not met", "not measured"]
 CORPUS, KILLS, SOAK_SECONDS, DAMAGED, WAITING, PAIRED = 1413, 1000, 600.0, 100_000, 100_000, 372
 P99_SECONDS, LONGEST_SECONDS, QUEUE_SECONDS, DELAY, PROFILES = 0.25, 5.0, 5.0, 0.2, 8
 ASSERTIONS = 8
+MOST_MEGABYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,15 @@ class Measures:
             found = store_away(kind, self.lengths.away, self.lengths.waiting, patience=self.lengths.patience)
             p99, longest = found.load.waited.quantile(0.99), found.load.waited.longest
             good &= p99 < P99_SECONDS and longest < LONGEST_SECONDS and not found.load.refused
+            good &= (
+                not (found.lost or found.unbalanced or found.disordered) and found.megabytes < MOST_MEGABYTES
+            )
             figures.append(
                 f"{what}: p99 {p99 * 1e3:.0f} ms, longest {longest * 1e3:.0f} ms, {found.load.refused} refused,"
-                f" {found.waiting:,} waiting; {found.mapped:,} of them mapped {found.seconds:.0f} s after it was back"
+                f" {found.waiting:,} waiting; {found.mapped:,} of them mapped {found.seconds:.0f} s after it was back,"
+                f" {found.rate:,.0f} a second ({1e3 * found.cpu_seconds / max(found.mapped, 1):.1f} ms of processor time each);"
+                f" {found.megabytes:.0f} MB; {found.unbalanced} of {found.looks} looks out of balance,"
+                f" {found.disordered} patients out of order"
             )
         whole = self.lengths.away >= SOAK_SECONDS and self.lengths.waiting >= WAITING
         how = f"8 senders, with `hl7_journal`, away for {self.lengths.away:.0f} s and {self.lengths.waiting:,} messages at least"

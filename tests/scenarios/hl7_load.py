@@ -18,7 +18,7 @@ from statistics import median
 
 import httpx
 
-from benchmarks.hl7.taking import Load, door, send
+from benchmarks.hl7.taking import Load, door, send, send_until
 from tests import mongod
 from tests.bridge.mllp import sender
 from tests.scenarios.servers import Server, serve_command
@@ -26,6 +26,9 @@ from tests.scenarios.servers import Server, serve_command
 QUIET = {"OSLER_LOG_LEVEL": "error"}
 PATIENTS = 50
 LEAST_PAUSE = 0.1
+LOOK_SECONDS = 1.0
+# patients whose histories are looked at
+LOOKED_AT = 5
 
 
 def event(number: int) -> bytes:
@@ -69,48 +72,108 @@ class Away:
 
     load: Load
     waiting: int
-    mapped: int
-    seconds: float
+    mapped: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    looks: int = 0
+    unbalanced: int = 0
+    disordered: int = 0
+    megabytes: float = 0.0
+    grown: float = 0.0
 
     @property
     def lost(self) -> int:
         return self.waiting - self.mapped
 
+    @property
+    def rate(self) -> float:
+        """Messages a second that were mapped after the store was back."""
+        return self.mapped / self.seconds if self.seconds else 0.0
+
 
 def store_away(kind: str, seconds: float, waiting: int, devices: int = 8, patience: float = 120.0) -> Away:
     """Send while the store is away (`mongodb`: its process is killed; `sqlite`: another process has locked the file).
 
-    It is away until so many seconds have passed and so many messages wait; then they are waited for with `patience`.
+    It is away until so many seconds have passed and so many messages wait; then they are waited for with `patience`. All the
+    while it is looked whether every message is in one state, and how much memory there is; at last, in which order
+    each patient was told of.
     """
     with tempfile.TemporaryDirectory() as folder, _store(kind, Path(folder)) as (address, leave, come_back):
         command = (*serve_command(address), "--hl7", "0")
         with Server(command, {**QUIET, "OSLER_HL7_JOURNAL": f"{folder}/journal.db"}) as server:
             server.wait_for("/fhir/metadata")
-            port = door(server)
+            port, at_first = door(server), server.resident_bytes()
             leave()
-            began, load = time.perf_counter(), asyncio.run(send(port, devices, 3600, event, waiting))
-            rest = seconds - (time.perf_counter() - began)
-            if rest > 0:
-                more = asyncio.run(send(port, devices, rest, lambda number: event(number + load.sent)))
-                load = _together(load, more)
-            sent = sum(asyncio.run(counts(server)).values())
+            watch = Watch(server)
+            load = asyncio.run(_send_and_watch(watch, port, devices, seconds, waiting))
+            found = Away(load, load.sent)
             come_back()
-            again = time.perf_counter()
-            while time.perf_counter() - again < patience:
-                found = asyncio.run(counts(server))
-                if found.get("mapped", 0) >= sent:
-                    break
+            again, before = time.perf_counter(), server.cpu_seconds()
+            while found.mapped < load.sent and time.perf_counter() - again < patience:
+                found.mapped = asyncio.run(watch.look(load.sent, load.sent)).get("mapped", 0)
                 time.sleep(LEAST_PAUSE)
-            return Away(load, sent, found.get("mapped", 0), time.perf_counter() - again)
+            found.seconds, found.cpu_seconds = time.perf_counter() - again, server.cpu_seconds() - before
+            found.disordered = asyncio.run(_disordered(server))
+            found.looks, found.unbalanced = watch.looks, watch.unbalanced
+            found.megabytes, found.grown = watch.most / 2**20, (watch.most - at_first) / 2**20
+            return found
 
 
-def _together(one: Load, other: Load) -> Load:
-    both = Load(one.sent + other.sent, one.seconds + other.seconds, one.refused + other.refused, other.waited)
-    # the first part is the longer one where it counts
-    if one.waited.count > other.waited.count:
-        both.waited = one.waited
-    both.waited.longest = max(one.waited.longest, other.waited.longest)
-    return both
+@dataclass(slots=True)
+class Watch:
+    """Looks at a server now and then: whether its figures balance, and at its memory."""
+
+    server: Server
+    looks: int = 0
+    unbalanced: int = 0
+    most: int = 0
+
+    async def look(self, least: int, most: int | None = None) -> dict[str, int]:
+        """The states; in balance are as many as were acknowledged at least, and as were sent at most."""
+        found = await counts(self.server)
+        self.looks += 1
+        total = sum(found.values())
+        self.unbalanced += not (least <= total and (most is None or total <= most))
+        self.most = max(self.most, self.server.resident_bytes())
+        return found
+
+
+async def _send_and_watch(watch: Watch, port: int, devices: int, seconds: float, waiting: int) -> Load:
+    """Send until so many seconds have passed and so many messages wait."""
+    load, sent = Load(), 0
+    began = time.perf_counter()
+
+    def made(number: int) -> bytes:
+        nonlocal sent
+        sent += 1
+        return event(number)
+
+    def enough() -> bool:
+        return time.perf_counter() - began >= seconds and load.sent >= waiting
+
+    async def looking() -> None:
+        while not enough():
+            await asyncio.sleep(LOOK_SECONDS)
+            acknowledged = load.sent
+            found = sum((await watch.look(acknowledged)).values())
+            watch.unbalanced += found > sent
+
+    await asyncio.gather(send_until(port, devices, made, enough, load), looking())
+    return load
+
+
+async def _disordered(server: Server) -> int:
+    """How often a patient was told of in another order than that in which the messages came, of a few patients."""
+    wrong = 0
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/fhir/", timeout=60) as client:
+        found = (await client.get("Patient", params={"_count": str(LOOKED_AT)})).json()
+        for entry in found.get("entry", ()):
+            address = f"Patient/{entry['resource']['id']}/_history"
+            query = {"_count": "1000"}
+            versions = (await client.get(address, params=query)).json()["entry"]
+            told = [int(one["resource"]["name"][0]["family"][1:]) for one in versions]
+            wrong += told != sorted(told, reverse=True)
+    return wrong
 
 
 Switch = Callable[[], None]

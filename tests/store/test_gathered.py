@@ -6,7 +6,7 @@ import pytest
 
 from fhir_server.search.entries import Entries
 from fhir_server.search.tree import Expression, Not, Or, RefersTo, TokenIs
-from fhir_server.store.sqlite.gathered import Gathered
+from fhir_server.store.gathered import Gathered
 
 PATIENT, OBSERVATION = 1, 2
 HERE, OTHER = TokenIs("identifier", "urn:a", "1"), TokenIs("identifier", "urn:a", "2")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_server.search.tree import SearchQuery
+from fhir_server.search.tree import SearchQuery, TokenIs
 from fhir_server.store.protocol import ClaimRefused, Stale
 from fhir_server.store.records import Claim, MatchesAre, VersionIs
 from fhir_server.store.sqlite.store import SqliteStore
@@ -16,6 +16,14 @@ from tests.store.making import put
 from tests.store.test_writing import MALE, man
 
 ROOT = Path(__file__).parents[2]
+
+
+def nobody_has(number):
+    return MatchesAre("Patient", TokenIs("identifier", "urn:a", number), (), 1)
+
+
+def numbered(id, number):
+    return put(id, tokens=[("identifier", "urn:a", number)])
 
 
 async def won(attempts, refusal):
@@ -28,6 +36,20 @@ async def test_of_64_conditional_creates_one_creates(store):
     attempts = [store.transact([man(str(n))], [MatchesAre("Patient", MALE, ())]) for n in range(64)]
     assert await won(attempts, Stale) == 1
     assert len(await store.matching_ids("Patient", MALE, 99)) == 1
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_each_of_many_identifiers_is_taken_once_however_transactions_are_grouped(store, there):
+    if there:
+        await store.transact([numbered("there", "0")])
+    wanted = [str(n % 8) for n in range(48)]
+    attempts = [
+        store.transact([numbered(f"p{n}", number)], [nobody_has(number), nobody_has(f"other-{n}")])
+        for n, number in enumerate(wanted)
+    ]
+    assert await won(attempts, Stale) == 8 - there
+    for number in set(wanted):
+        assert len(await store.matching_ids("Patient", nobody_has(number).where, 9)) == 1
 
 
 async def test_of_50_claims_one_is_granted(store):

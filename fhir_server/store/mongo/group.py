@@ -19,15 +19,17 @@ from typing import Any, Protocol
 from pymongo import InsertOne, ReplaceOne
 
 from fhir_r4.temporal import format_instant
+from fhir_server.search.contained import is_contained
 from fhir_server.search.entries import Entries
-from fhir_server.search.tree import Expression
+from fhir_server.search.tree import Expression, any_of
+from fhir_server.store.gathered import Gathered, alternatives, asks_for_token
 from fhir_server.store.mongo.claims import Ledger, Replacement
 from fhir_server.store.mongo.connections import Connection, Document, Session
 from fhir_server.store.mongo.documents import Prepared, state_document, version_document
 from fhir_server.store.mongo.inside import Inner, Inside, document_of, known_inside, mark, plan
 from fhir_server.store.mongo.schema import SEQUENCE
 from fhir_server.store.protocol import Stale
-from fhir_server.store.records import NewestIs, Precondition, Stored, VersionIs, WriteOp
+from fhir_server.store.records import MatchesAre, NewestIs, Precondition, Stored, VersionIs, WriteOp
 
 Key = tuple[str, str]
 Write = InsertOne[Document] | ReplaceOne[Document]
@@ -94,6 +96,10 @@ class Group:
         self._versions: list[Stored] = []
         self._states: dict[Key, tuple[Head, Stored, Entries | Prepared, int]] = {}
         self._inside: dict[Key, tuple[Inner, Stored, Entries | None]] = {}
+        # what was gathered since the last flush, and since the beginning
+        self._unwritten, self._gathered = Gathered(), Gathered()
+        # the questions for identifiers that nothing answered when the group began
+        self._absent: set[MatchesAre] = set()
         self.wrote = False
 
     async def begin(self, transactions: Sequence[Asked], clock: int) -> None:
@@ -123,6 +129,23 @@ class Group:
         self._ledger = Ledger(self._connection, self._session, self.now)
         await self._look_up(key for one in transactions for key in self._keys(one))
         await self._ledger.look_up({claim.key for op in ops for claim in op.claims})
+        await self._look_for([p for one in transactions for p in one.preconditions])
+
+    async def _look_for(self, preconditions: Iterable[Precondition]) -> None:
+        """Ask at once for all that must not be there: most often nothing of it is."""
+        by_type: dict[str, dict[MatchesAre, None]] = {}
+        for one in preconditions:
+            if (
+                isinstance(one, MatchesAre)
+                and not one.ids
+                and all(map(asks_for_token, alternatives(one.where)))
+            ):
+                by_type.setdefault(one.type, {})[one] = None
+        for type, several in by_type.items():
+            if len(several) > 1:
+                where = any_of(one.where for one in several)
+                if not await self._matching.matching_ids(type, where, 1, self._session):
+                    self._absent.update(several)
 
     def _keys(self, asked: Asked) -> set[Key]:
         keys = {(op.type, op.id) for op in asked.ops if self._manner.wary or not op.fresh}
@@ -186,13 +209,17 @@ class Group:
             found = self._newest.get(precondition.type, 0)
             holds = found == precondition.sequence
         else:
-            await self.flush()
-            found = await self._matching.matching_ids(
-                precondition.type, precondition.where, precondition.limit, self._session
-            )
+            found = await self._matches(precondition)
             holds = sorted(found) == sorted(precondition.ids)
         if not holds:
             raise Stale(precondition, found)
+
+    async def _matches(self, asked: MatchesAre) -> tuple[str, ...]:
+        if asked in self._absent and not self._gathered.matters(asked.type, asked.where):
+            return ()
+        if is_contained(asked.type) or self._unwritten.matters(asked.type, asked.where):
+            await self.flush()
+        return await self._matching.matching_ids(asked.type, asked.where, asked.limit, self._session)
 
     def _plan(self, op: WriteOp, heads: dict[Key, Head]) -> tuple[Head | None, bool]:
         """The state after the write, None when there is nothing to delete; and whether the resource is created."""
@@ -232,6 +259,8 @@ class Group:
             current.first = head.first
         stored = self._version(op, head, created, self.last)
         self._versions.append(stored)
+        for gathered in (self._unwritten, self._gathered):
+            gathered.add(op.type, op.entries, new=head.version == 1)
         claims = 0 if op.body is None else len(op.claims)
         self._states[key] = (head, stored, prepared or op.entries, claims)
         if op.entries.contained or head.inside:
@@ -277,6 +306,7 @@ class Group:
         self._versions = []
         self._states = {}
         self._inside = {}
+        self._unwritten = Gathered()
 
     def _state(self, key: Key) -> Write:
         head, stored, made, claims = self._states[key]

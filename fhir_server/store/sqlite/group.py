@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fhir_r4.temporal import format_instant
 from fhir_server.search.contained import contained_key
 from fhir_server.search.entries import Entries
+from fhir_server.store.gathered import Gathered
 from fhir_server.store.protocol import OutOfStep, Stale
 from fhir_server.store.records import (
     Copied,
@@ -25,7 +26,6 @@ from fhir_server.store.records import (
     WriteOp,
 )
 from fhir_server.store.sqlite.claims import Ledger, Replacement
-from fhir_server.store.sqlite.gathered import Gathered
 from fhir_server.store.sqlite.history import newest_of
 from fhir_server.store.sqlite.names import Names
 from fhir_server.store.sqlite.rows import (

@@ -26,9 +26,10 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 def authority(namespace: str, universal: str, kind: str, context: Context) -> str:
     """The identifier system of an assigning authority; that of the connection when none is told."""
     systems = context.profile.systems
-    for key in (f"{namespace}&{universal}&{kind}", namespace, universal):
-        if key in systems:
-            return systems[key]
+    if systems:
+        for key in (f"{namespace}&{universal}&{kind}", namespace, universal):
+            if key in systems:
+                return systems[key]
     return (
         universal_system(universal, kind)
         or f"{AUTHORITY}{_name(namespace or universal or own_name(context))}"
@@ -37,6 +38,8 @@ def authority(namespace: str, universal: str, kind: str, context: Context) -> st
 
 def universal_system(universal: str, kind: str) -> str | None:
     """The address of a universal id; None when it is not universal."""
+    if not universal:
+        return None
     kind = kind.upper()
     if kind in ("ISO", "") and _OID.fullmatch(universal) and universal.count(".") > 2:
         return f"urn:oid:{universal}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 from hl7_bridge.mapping.records import Context
 from hl7_bridge.mapping.rows import maps
@@ -28,15 +29,21 @@ def told_in_zone(message: Message, context: Context) -> Context:
 
     When the sender's zone has that offset at that time it stays, because it also knows the other half of the year.
     """
-    text = message.header.text(7)
+    zone = _told_zone(message.header.text(7), context.zone)
+    return context if zone is context.zone else replace(context, zone=zone)
+
+
+@lru_cache(1024)
+def _told_zone(text: str, zone: tzinfo) -> tzinfo:
+    """The offset of a time, unless the zone has it then."""
     found = _FORM.fullmatch(text)
     if found is None or found[8] is None or found[4] is None:
-        return context
+        return zone
     told = _offset(found[8])
-    then = _moment(found, context.zone)
-    if then is None or told is None or then.astimezone(context.zone).utcoffset() == told.utcoffset(None):
-        return context
-    return replace(context, zone=told)
+    then = _moment(found, zone)
+    if then is None or told is None or then.astimezone(zone).utcoffset() == told.utcoffset(None):
+        return zone
+    return told
 
 
 @maps("DTM", "TS.1")
@@ -45,7 +52,11 @@ def date_time(value: Value | str, context: Context) -> str | None:
 
     FHIR has no hour without minutes, so such a time is told as its day.
     """
-    text = _text(value)
+    return _date_time(_text(value), context.zone)
+
+
+@lru_cache(4096)
+def _date_time(text: str, zone: tzinfo) -> str | None:
     found = _FORM.fullmatch(text)
     if found is None:
         return None
@@ -53,7 +64,7 @@ def date_time(value: Value | str, context: Context) -> str | None:
     if minute is None:
         told = "-".join(part for part in (year, month, day) if part is not None)
         return told if _is_date(told) else None
-    moment = _moment(found, context.zone)
+    moment = _moment(found, zone)
     if moment is None:
         return None
     if moment.year < 1000:
@@ -136,6 +147,7 @@ def _moment(found: re.Match[str], zone: tzinfo) -> datetime | None:
         return None
 
 
+@lru_cache(256)
 def _offset(text: str) -> timezone | None:
     minutes = int(text[1:3]) * 60 + int(text[3:])
     if minutes > 14 * 60 or int(text[3:]) > 59:

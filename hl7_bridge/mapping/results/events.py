@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from hl7_bridge.message import Delimiters, Segment, Value
 
 EMPTY = Value("", Delimiters())
 
 
-@dataclass(slots=True)
-class Observed:
-    """One result. `where` is where it stood (`OBX[3]`); `status` as in OBX-11; times as they were written."""
+class Observed(Struct):
+    """One result, of which a message may have hundreds: a Struct is made faster. `where` is where it stood (`OBX[3]`); `status` as in OBX-11; times as they were written."""
 
     code: Value
     kind: str
@@ -35,7 +36,7 @@ class Observed:
     sites: tuple[Value, ...] = ()
     laboratory: Value = EMPTY
     identifier: Value = EMPTY
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = []
     where: str = ""
     # the code by which the result is found again; '' until somebody asks
     key: str = ""

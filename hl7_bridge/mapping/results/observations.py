@@ -7,10 +7,12 @@ was told stays beside what it means: the local code and text, the status, the un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct, structs
 
 from hl7_bridge.delivery import Resource
 from hl7_bridge.devices.profile import Test
@@ -63,8 +65,7 @@ class Place:
     collected: tuple[str, str]
 
 
-@dataclass(slots=True)
-class Made:
+class Made(Struct):
     """An Observation that was made of a result, and what does not fit into one."""
 
     resource: Resource
@@ -179,7 +180,7 @@ def _mapped_value(reading: Reading, observed: Observed, around: Surroundings) ->
     concept = around.mapped(observed.values[0], "OBX-5", f"{observed.where}-5")
     if concept is None:
         return reading
-    return replace(reading, members={**reading.members, "valueCodeableConcept": concept})
+    return structs.replace(reading, members={**reading.members, "valueCodeableConcept": concept})
 
 
 def _unit(observed: Observed, test: Test | None, around: Surroundings) -> Unit:
