@@ -132,12 +132,14 @@ class Bridge:
             await self._reply(kept, kept.said, receipt)
         return kept
 
-    async def broken(self, sharing: Sequence[Connection], raw: bytes, address: str = "") -> tuple[bytes, ...]:
-        """Keep what began as a message and did not end as one; it is not answered. Raises Unreachable."""
+    async def broken(
+        self, sharing: Sequence[Connection], raw: bytes, reason: str, address: str = ""
+    ) -> tuple[bytes, ...]:
+        """Keep what began as a message and did not end as one, and why (`framing.Broken`); it is not answered. Raises Unreachable."""
         name, _ = self._source(sharing, _read(raw), address)
-        received = await self.journal.receive(name, raw, self._clock(), complete=False)
+        received = await self.journal.receive(name, raw, self._clock(), broken=reason)
         self.tallies.arrived(name, self._clock(), duplicate=received.duplicate, complete=False)
-        self._submit(received, complete=False)
+        self._submit(received, broken=reason)
         return ()
 
     async def keep(self, connection: str, raw: bytes) -> Received:
@@ -147,11 +149,9 @@ class Bridge:
         self.tallies.arrived(connection, now, duplicate=received.duplicate)
         return received
 
-    def _submit(
-        self, received: Received, *, complete: bool = True, understood: Understood | None = None
-    ) -> None:
+    def _submit(self, received: Received, *, broken: str = "", understood: Understood | None = None) -> None:
         if not received.duplicate:
-            status = replace(first_status(complete=complete), version=received.version)
+            status = replace(first_status(broken), version=received.version)
             self.pipeline.submit(JournalEntry(received.receipt, status), understood)
 
     async def _mapped(self, kept: _Kept) -> Outcome:

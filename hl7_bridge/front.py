@@ -37,7 +37,7 @@ class Door:
         return await self.bridge.arrived(self.sharing, raw, link.address)
 
     async def incomplete(self, link: Link, raw: bytes, reason: str) -> Sequence[bytes]:
-        return await self.bridge.broken(self.sharing, raw, link.address)
+        return await self.bridge.broken(self.sharing, raw, reason, link.address)
 
 
 class Front:

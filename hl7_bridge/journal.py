@@ -39,7 +39,7 @@ STATE, CONNECTION, MESSAGE, PARTITION = (
 # the Task that an entry waits for; the decision of a person about it; how often it was replayed
 WAITS_FOR, DECISION, ATTEMPT = OSLER + "waits-for", OSLER + "decision", OSLER + "attempt"
 MOST_TEXT = 1000
-# the decision of the listener about what was broken off
+# the decision of the listener about what was broken off, and how
 BROKEN_OFF = "broken-off"
 # the role of a Binary that this journal keeps, where others may keep Binaries too
 HL7, ASTM = "x-application/hl7-v2+er7", "text/x-astm"
@@ -88,8 +88,8 @@ class Journal(Protocol):
 
     apart: bool
 
-    async def receive(self, connection: str, raw: bytes, now: int, *, complete: bool = True) -> Received:
-        """Keep the bytes; durable when it returns. A message that was broken off is not `complete`."""
+    async def receive(self, connection: str, raw: bytes, now: int, *, broken: str = "") -> Received:
+        """Keep the bytes; durable when it returns. `broken` says how a message was broken off (`framing.Broken`), '' when it was not."""
 
     async def waiting(self, limit: int, known: Container[str] = ()) -> Sequence[JournalEntry]:
         """The first entries in the state received, in the order in which they came; those not told whose ids are `known`."""
@@ -154,9 +154,15 @@ def message_type(raw: bytes) -> str:
     return text if 0 < len(text) <= 20 and text.isprintable() else ""
 
 
-def first_status(*, complete: bool) -> Status:
-    """Where an entry stands when it is made."""
-    return Status() if complete else Status(decisions=(BROKEN_OFF,))
+def first_status(broken: str = "") -> Status:
+    """Where an entry stands when it is made; `broken` as in `Journal.receive`."""
+    return Status(decisions=(f"{BROKEN_OFF} {broken}",)) if broken else Status()
+
+
+def broken_off(status: Status) -> str | None:
+    """How the message of an entry was broken off; None when it was not."""
+    found = (d for d in status.decisions if d.partition(" ")[0] == BROKEN_OFF)
+    return next((d.partition(" ")[2] for d in found), None)
 
 
 def discarded(status: Status, task: str) -> Status:

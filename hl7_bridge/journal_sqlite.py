@@ -90,12 +90,12 @@ class SqliteJournal:
 
     # the journal
 
-    async def receive(self, connection: str, raw: bytes, now: int, *, complete: bool = True) -> Received:
-        status = first_status(complete=complete)
+    async def receive(self, connection: str, raw: bytes, now: int, *, broken: str = "") -> Received:
+        status = first_status(broken)
 
         def act(file: sqlite3.Connection) -> Received:
             for number in itertools.count(1):
-                id = receipt_id(connection, raw, number, complete=complete)
+                id = receipt_id(connection, raw, number, complete=not broken)
                 row = file.execute("SELECT received FROM entry WHERE id=?", (id,)).fetchone()
                 if row is None:
                     values = (id, connection, now, raw, status.state, "", "\n".join(status.decisions), 0)

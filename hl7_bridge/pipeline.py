@@ -17,7 +17,7 @@ import structlog
 
 from hl7_bridge.delivery import FhirServer, Overtaken, Refused, Resource, Unreachable
 from hl7_bridge.handling import Handled, Handler, Keep, Read, Rules, Understood, end
-from hl7_bridge.journal import BROKEN_OFF, Journal, JournalEntry
+from hl7_bridge.journal import Journal, JournalEntry, broken_off
 from hl7_bridge.mapping.draft import Problem
 from hl7_bridge.precedence import GivingWay, Precedence
 from hl7_bridge.queues import Queues
@@ -30,7 +30,14 @@ log = structlog.get_logger("osler.hl7")
 AT_ONCE, MOST_OVERTAKEN = 5, 40
 # A mapping that fails so often is put aside.
 MOST_FAILURES = 3
-BROKEN = Read(problem=Problem("incomplete", "The connection ended within the message.", holds=True))
+# What a person is told of a message that was broken off, by how it was (`framing.Broken`, `timed-out`).
+BROKEN = {
+    "cut-off": "The connection ended within the message.",
+    "restarted": "Another message began within the message.",
+    "not-started": "The message has no beginning.",
+    "too-long": "The message is longer than the connection allows.",
+    "timed-out": "The rest of the message did not come in time.",
+}
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 
 
@@ -213,7 +220,8 @@ class Pipeline:
     def _take(self, entry: JournalEntry, doubtful: bool, understood: Understood | None = None) -> None:
         if entry.id in self._queues:
             return
-        read = BROKEN if BROKEN_OFF in entry.status.decisions else self._rules.read(entry.receipt, understood)
+        how = broken_off(entry.status)
+        read = self._rules.read(entry.receipt, understood) if how is None else _broken(how)
         self._items[entry.id] = _Item(entry, read, doubtful)
         self._queues.add(entry.id, [key for key in read.classified.partition.split("\n") if key])
         self._begin()
@@ -355,3 +363,9 @@ def _why(refused: Refused) -> str:
     issues = refused.outcome.get("issue", ())
     told = "; ".join(str(i.get("diagnostics", "")) for i in issues[:3])
     return f"The record refused what the message says ({refused.status}): {told}"[:1000]
+
+
+def _broken(how: str) -> Read:
+    """What is read of a message that was broken off."""
+    text = BROKEN.get(how, "The message did not come whole.")
+    return Read(problem=Problem("incomplete", text, value=how, holds=True))

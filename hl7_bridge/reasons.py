@@ -56,5 +56,5 @@ REASONS: dict[str, tuple[str, str]] = {
         "What a batch says of itself and what is in it differ.",
         "Ask the sender what is missing, then discard.",
     ),
-    "incomplete": ("The connection ended within a message.", "Ask the sender to send it again, or discard."),
+    "incomplete": ("A message did not come whole.", "Ask the sender to send it again, or discard."),
 }

@@ -59,12 +59,12 @@ class StoreJournal:
         self._services = services
         self._window = resend_days * MICROSECONDS_OF_DAY
 
-    async def receive(self, connection: str, raw: bytes, now: int, *, complete: bool = True) -> Received:
+    async def receive(self, connection: str, raw: bytes, now: int, *, broken: str = "") -> Received:
         number = 1
         while True:
-            id = receipt_id(connection, raw, number, complete=complete)
+            id = receipt_id(connection, raw, number, complete=not broken)
             receipt = Receipt(id, connection, now, raw)
-            made = await self._create(receipt, first_status(complete=complete))
+            made = await self._create(receipt, first_status(broken))
             if made is not None:
                 kept = replace(receipt, received=made.updated)
                 return Received(kept, duplicate=False, version=str(made.version))

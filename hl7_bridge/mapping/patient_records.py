@@ -10,6 +10,7 @@ from hl7_bridge.mapping.changes import Changes
 from hl7_bridge.mapping.draft import Draft
 from hl7_bridge.mapping.keeping import keep
 from hl7_bridge.mapping.records import Context
+from hl7_bridge.mapping.results.findings import write_findings
 from hl7_bridge.mapping.segments.al1 import adverse_reaction, allergy
 from hl7_bridge.mapping.segments.dg1 import condition, diagnosis, procedure
 from hl7_bridge.mapping.segments.in1 import coverage, guarantee, guarantor, insured
@@ -23,9 +24,10 @@ async def of_person(
 ) -> list[dict[str, Any]]:
     """What else is told of a patient, and the diagnoses of the visit for its Encounter.
 
-    `scope` is the number that diagnoses and procedures belong to: that of the visit, or of the patient.
+    `scope` is the number that diagnoses, procedures and findings belong to: that of the visit, or of the patient.
     """
     patient, owner = subject.reference, subject.number
+    await write_findings(message, patient, visit, scope, draft, context)
     made: list[Resource | None] = []
     made += [related_person(one, patient, owner, context) for one in message.all("NK1")]
     made += [allergy(one, patient, owner, context) for one in message.all("AL1")]

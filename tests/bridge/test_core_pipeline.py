@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import replace
 from typing import Any
@@ -222,13 +223,14 @@ async def test_senders_that_share_an_address_are_told_apart_by_their_header(clie
 
 async def test_what_was_broken_off_is_kept_and_is_not_taken_for_the_whole(client: Client) -> None:
     async with house(client) as lab:
-        await lab.bridge.broken(ONE, oru("S1", "5.0"))
+        await lab.bridge.broken(ONE, oru("S1", "5.0"), "timed-out")
         assert await until(lab.states, lambda states: "received" not in states) == {"incomplete": 1}
         assert await lab.values("S1") == []
         await lab.send(oru("S1", "5.0"))
         assert await lab.quiet() == {"incomplete": 1, "mapped": 1}
         (task,) = await lab.tasks()
         assert task["code"]["coding"][0]["code"] == "incomplete"
+        assert "did not come in time" in json.dumps(task)
 
 
 async def test_bytes_that_come_again_after_the_window_are_a_new_message(start_server: Any) -> None:

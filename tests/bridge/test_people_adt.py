@@ -235,6 +235,39 @@ async def test_contacts_allergies_diagnoses_and_payers_are_kept_once(hospital: H
     assert condition["meta"]["versionId"] == "1"
 
 
+async def test_what_was_measured_at_admission_is_an_observation_of_its_own(hospital: Hospital) -> None:
+    weight = "OBX|1|NM|29463-7^Body weight^LN||70.5|kg^kilogram^UCUM|||||F|||20260301085500"
+    habit = "OBX|2|ST|72166-2^Tobacco smoking status^LN||never||||||F"
+    for number, at in enumerate(("20260301090000", "20260301100000"), 1):
+        trigger = "A01" if number == 1 else "A08"
+        for _ in range(2):
+            await hospital.hears(adt(trigger, at, PID, pv1(), weight, habit, number=str(number)))
+    visit = await hospital.one("Encounter")
+    measured = await hospital.one("Observation", code="http://loinc.org|29463-7")
+    assert measured["valueQuantity"]["value"] == 70.5
+    assert measured["valueQuantity"]["code"] == "kg"
+    assert measured["effectiveDateTime"] == "2026-03-01T08:55:00+01:00"
+    assert measured["encounter"]["reference"] == f"Encounter/{visit['id']}"
+    assert measured["subject"] == visit["subject"]
+    assert "category" not in measured
+    said = await hospital.one("Observation", code="http://loinc.org|72166-2")
+    assert said["effectiveDateTime"] == "2026-03-01T10:00:00+01:00"
+    assert await hospital.all("DiagnosticReport") == []
+
+
+async def test_a_late_telling_of_what_was_seen_changes_nothing(hospital: Hospital) -> None:
+    said = "OBX|1|ST|72166-2^Tobacco smoking status^LN||{}||||||F"
+    await hospital.hears(adt("A08", "20260301100000", PID, pv1(), said.format("former"), number="2"))
+    await hospital.hears(adt("A01", "20260301090000", PID, pv1(), said.format("never")))
+    assert (await hospital.one("Observation"))["valueString"] == "former"
+
+
+async def test_a_picture_beside_a_visit_is_told(hospital: Hospital) -> None:
+    picture = "OBX|1|ED|PHOTO^Photo^L||^image^jpeg^Base64^/9j/4AAQ||||||F"
+    await hospital.hears(adt("A01", "20260301090000", PID, pv1(), picture))
+    assert "belongs to no report" in " ".join(problem.text for problem in hospital.problems)
+
+
 async def test_a_merge_links_the_records_and_moves_what_was_recorded(hospital: Hospital) -> None:
     await hospital.hears(adt("A01", "20260301090000", PID, pv1()))
     await hospital.hears(adt("A28", "20260301090000", PID.replace("4711", "4700")))

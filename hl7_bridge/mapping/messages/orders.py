@@ -21,9 +21,11 @@ from hl7_bridge.mapping.results.anchors import find_anchors, find_subject
 from hl7_bridge.mapping.results.events import Reported, Results
 from hl7_bridge.mapping.results.grouping import Group, grouped, reported_of, subject_of
 from hl7_bridge.mapping.results.observations import Place, observation_of
+from hl7_bridge.mapping.results.panels import KEYS, Panel, key_part
 from hl7_bridge.mapping.results.reports import numbers
+from hl7_bridge.mapping.results.specimens import specimen_into
 from hl7_bridge.mapping.results.surroundings import Surroundings
-from hl7_bridge.mapping.results.writing import KEYS, Panel, find_encounter, key_part, specimen_into
+from hl7_bridge.mapping.results.writing import find_encounter
 from hl7_bridge.mapping.segments.evn import event as happened
 from hl7_bridge.mapping.segments.orc import CONTROL, order_status, request_of
 from hl7_bridge.mapping.tables.results import ORDER_CONTROL
@@ -160,7 +162,7 @@ async def _supporting(
     """What is told with an order (answers to its questions): Observations that the order names."""
     found: list[str] = []
     specimen = None if panel.specimen_reference is None else {"reference": panel.specimen_reference}
-    place = Place(subject, encounter, specimen, None, "final", "", ("", ""))
+    place = Place(subject, encounter, specimen, None, "final", "", ("", ""), panel.category)
     system = KEYS + _own(around.context)
     for observed in report.results:
         made = observation_of(observed, place, around)

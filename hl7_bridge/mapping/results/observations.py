@@ -6,7 +6,7 @@ was told stays beside what it means: the local code and text, the status, the un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -63,6 +63,7 @@ class Place:
     status: str
     reported: str
     collected: tuple[str, str]
+    category: Sequence[Mapping[str, Any]]
 
 
 class Made(Struct):
@@ -105,10 +106,12 @@ def observation_of(observed: Observed, place: Place, around: Surroundings) -> Ma
         "resourceType": "Observation",
         "meta": {"source": SOURCE + around.context.receipt.connection},
         "status": reading.status or status,
-        "category": LABORATORY,
+        "category": place.category,
         "code": code,
         "subject": place.subject,
     }
+    if not place.category:
+        del made["category"]
     if observed.status not in _PLAIN_STATUSES:
         made["extension"] = [{"url": STATUS, "valueCode": observed.status}]
     if place.encounter is not None:

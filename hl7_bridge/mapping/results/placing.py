@@ -1,0 +1,230 @@
+"""Observations into the records, as far as they hold against what is there.
+
+An invariant to keep: in whatever order tellings of a result arrive, the records end up the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hl7_bridge.delivery import Resource
+from hl7_bridge.mapping.datatypes.identifiers import entity
+from hl7_bridge.mapping.draft import Draft, identified
+from hl7_bridge.mapping.records import Context
+from hl7_bridge.mapping.results import codes
+from hl7_bridge.mapping.results.attachments import attach
+from hl7_bridge.mapping.results.closing import ask, is_corrected, is_finished
+from hl7_bridge.mapping.results.events import Observed, Results
+from hl7_bridge.mapping.results.observations import Made, Place, observation_of
+from hl7_bridge.mapping.results.panels import KEYS, Panel, key_part, sender_of
+from hl7_bridge.mapping.results.ranks import decide, is_alike, when, without_value
+from hl7_bridge.mapping.results.surroundings import Surroundings
+from hl7_bridge.mapping.tables.results import RANKS, REPORT_STATUS
+
+
+async def surroundings_of(event: Results, draft: Draft, context: Context) -> Surroundings:
+    """What the results of an event share, with what people have mapped where the profile knows no code or unit."""
+    around = Surroundings(context, draft, event.sent, event.delimiters)
+    profile = context.profile
+    observed = [one for report in event.reports for one in report.results]
+    if any(_is_unknown(one, around) for one in observed):
+        around.code_map = await codes.concept_map(codes.codes_url(profile), draft)
+    if any(one.unit.raw and around.memory.unit(one.unit)[0].unknown for one in observed):
+        around.unit_map = await codes.concept_map(codes.units_url(profile), draft)
+    return around
+
+
+def _is_unknown(observed: Observed, around: Surroundings) -> bool:
+    if around.memory.code(observed.code).has_loinc:
+        return False
+    test = around.profile.test(observed.code.text(1) or observed.name)
+    return test is None or not test.loinc
+
+
+def make_results(
+    panel: Panel,
+    subject: Mapping[str, Any],
+    encounter: Mapping[str, Any] | None,
+    used: dict[str, int],
+    around: Surroundings,
+) -> None:
+    """Make the Observations of a panel; `used` counts the keys of the message, so that none is told twice."""
+    report = panel.report
+    specimen = None if panel.specimen_reference is None else {"reference": panel.specimen_reference}
+    place = Place(
+        subject,
+        encounter,
+        specimen,
+        report.specimens[0] if report.specimens else None,
+        REPORT_STATUS.get(report.status, ""),
+        report.reported,
+        report.collected,
+        panel.category,
+    )
+    for observed in report.results:
+        made = observation_of(observed, place, around)
+        if made is None:
+            continue
+        parts = [panel.key, made.code, observed.sub]
+        if around.profile.results.repeat == "each":
+            parts.append(observed.run or observed.analysed or observed.observed)
+        key = "/".join([key_part(part) for part in parts if part])
+        used[key] = used.get(key, 0) + 1
+        if used[key] > 1:
+            key = f"{key}~{used[key]}"
+        panel.made.append((key, made))
+
+
+async def known_results(panels: list[Panel], around: Surroundings) -> dict[str, Resource]:
+    """The Observations that are there already, by key."""
+    system = KEYS + sender_of(around)
+    keys = list(dict.fromkeys(key for panel in panels for key, _ in panel.made))
+    found: dict[str, Resource] = {}
+    for start in range(0, len(keys), 100):
+        part = keys[start : start + 100]
+        for one in await around.draft.any_of("Observation", [(system, key) for key in part], 2 * len(part)):
+            for number in one.get("identifier", []):
+                if number.get("system") == system:
+                    found[number["value"]] = one
+    return found
+
+
+async def placed(
+    panel: Panel, known: dict[str, Resource], around: Surroundings
+) -> dict[str, list[dict[str, Any]]]:
+    """Write the Observations of a panel, and what does not fit into one; what its report has of them, by element."""
+    results: list[dict[str, Any]] = []
+    forms: list[dict[str, Any]] = []
+    media: list[dict[str, Any]] = []
+    for key, made in panel.made:
+        order = order_of(panel, made)
+        if made.reading.attached:
+            number = {"system": KEYS + sender_of(around), "value": key}
+            more, pictures = await attach(made, number, around)
+            forms += more
+            media += pictures
+            if not made.reading.members:
+                continue
+        reference = _place(key, made, known, order, around)
+        results.append({"reference": reference})
+    return {"result": results, "presentedForm": forms, "media": media}
+
+
+def _place(
+    key: str,
+    made: Made,
+    known: dict[str, Resource],
+    order: Resource | None,
+    around: Surroundings,
+) -> str:
+    """Write an Observation, as far as it holds against what is there; the reference to it."""
+    system = KEYS + sender_of(around)
+    new = made.resource
+    new["identifier"] = [{"system": system, "value": key}]
+    own = entity(made.told.identifier, around.context) if made.told.identifier.raw else None
+    if own is not None:
+        new["identifier"].append(own)
+    if order is not None:
+        new["basedOn"] = [{"reference": f"ServiceRequest/{order['id']}"}]
+    old = known.get(key)
+    if old is None:
+        reference = around.draft.create(new, identified(system, key))
+        _set_going(key, made, None, new, reference, order, around)
+        return reference
+    reference = f"Observation/{old['id']}"
+    changed = _against(old, new, made, around)
+    if changed is not None and changed != old:
+        around.draft.update(changed)
+        known[key] = changed
+        _set_going(key, made, old, changed, reference, order, around)
+    elif changed is None and _is_withdrawal(old, new):
+        around.draft.problem(
+            "held-result", "A result that holds was cancelled.", f"{made.told.where}-11", made.told.status
+        )
+    return reference
+
+
+def _against(old: Resource, new: Resource, made: Made, around: Surroundings) -> Resource | None:
+    """The Observation as it is after another telling; None when the old one stays."""
+    outcome = decide(old, new, around.profile.results.repeat)
+    decisions = around.draft.decisions
+    where = f"{made.told.where}-5"
+    if outcome == "hold":
+        if "arrived" in decisions or f"arrived {where}" in decisions:
+            outcome = "write"
+        elif "standing" in decisions or f"standing {where}" in decisions:
+            outcome = "keep"
+        else:
+            text = "Another value for the same result is there already."
+            shown = "~".join(value.whole() for value in made.told.values)
+            around.draft.problem("held-result", text, where, shown)
+    if outcome in ("keep", "hold"):
+        return None
+    kept = {**old, "meta": {**old.get("meta", {}), **new["meta"]}}
+    if new["status"] == "entered-in-error" or (made.told.status in ("U", "V") and not made.told.values):
+        # only its status is told; what it said stays
+        return {**kept, "status": new["status"], "issued": new["issued"]}
+    if outcome == "same" and is_alike(old, new) and new["issued"] == old.get("issued"):
+        merged_ = {**without_value(kept), **new, "id": old["id"], "meta": kept["meta"]}
+        merged_["identifier"] = old.get("identifier", new["identifier"])
+        return merged_
+    changed = {**without_value(kept), **new, "id": old["id"], "meta": kept["meta"]}
+    changed["identifier"] = [*old.get("identifier", [])] or new["identifier"]
+    return changed
+
+
+def _is_withdrawal(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return (
+        new["status"] == "cancelled"
+        and RANKS.get(old.get("status", ""), 0) in (2, 3)
+        and when(new) > when(old)
+    )
+
+
+def _set_going(
+    key: str,
+    made: Made,
+    old: Resource | None,
+    now: Resource,
+    reference: str,
+    order: Resource | None,
+    around: Surroundings,
+) -> None:
+    """What a result that was written calls for."""
+    number = f"{sender_of(around)}/{key}"
+    if made.critical and is_finished(now["status"]) | (now["status"] == "preliminary"):
+        shown = "~".join(value.whole() for value in made.told.values)
+        ask("acknowledge-critical-result", now, reference, f"{number}/{shown}", order, around)
+    if is_corrected(old, now):
+        ask(
+            "review-corrected-result",
+            now,
+            reference,
+            f"{number}/{now['issued']}/{now['status']}",
+            order,
+            around,
+        )
+
+
+def order_of(panel: Panel, made: Made) -> Resource | None:
+    """The order of one result: the only one, or the one of its code or its report's."""
+    if not panel.orders:
+        return None
+    if len(panel.orders) == 1:
+        return panel.orders[0]
+    own = codes_of(made.resource["code"]) | {made.code}
+    return next(
+        (order for order in panel.orders if own & codes_of(order.get("code", {}))), None
+    ) or by_service(panel)
+
+
+def by_service(panel: Panel) -> Resource | None:
+    if not panel.orders:
+        return None
+    service = {panel.report.service.text(1).strip(), panel.report.service.text(4).strip()} - {""}
+    return next((order for order in panel.orders if service & codes_of(order.get("code", {}))), None)
+
+
+def codes_of(concept: Mapping[str, Any]) -> set[str]:
+    return {coding["code"] for coding in concept.get("coding", []) if "code" in coding}
