@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from fhir_server.demo.elements import IDENTIFIERS, Resource, concept, money
-from fhir_server.demo.vocabulary import PRICES
+from fhir_server.demo.elements import CVX, IDENTIFIERS, LOINC, SNOMED, Resource, coding, concept, money
+from fhir_server.demo.vocabulary import PANELS, PRICES, PROCEDURES, VACCINES
 
 BASE = "https://osler.example/fhir/"
 ADMISSION = f"{BASE}Questionnaire/admission"
+# A value may have the code of its panel: what is charged is the report.
+REPORTS_ALONE = {
+    "description": "The report is charged, not each of its values",
+    "language": "text/fhirpath",
+    "expression": "service.all(reference.startsWith('DiagnosticReport/'))",
+}
 
 
 def price_list(anchor: date) -> Iterator[Resource]:
@@ -25,7 +31,11 @@ def price_list(anchor: date) -> Iterator[Resource]:
             "date": f"{anchor.year - 1}-01-01",
             "publisher": "Osler University Hospital",
             "effectivePeriod": {"start": f"{anchor.year - 1}-01-01", "end": f"{anchor.year}-12-31"},
-            "code": concept(f"{IDENTIFIERS}price", code, name),
+            "code": {
+                "coding": [coding(f"{IDENTIFIERS}price", code, name), *_charged_for(key)],
+                "text": name,
+            },
+            **({"applicability": [REPORTS_ALONE]} if key in PANELS else {}),
             "propertyGroup": [
                 {
                     "priceComponent": [
@@ -38,6 +48,23 @@ def price_list(anchor: date) -> Iterator[Resource]:
                 }
             ],
         }
+
+
+def _charged_for(price: str) -> Iterator[Resource]:
+    """The codings of what a price is charged for when it is done."""
+    if price in PROCEDURES:
+        yield coding(SNOMED, *PROCEDURES[price][:2])
+    if price in PANELS:
+        yield coding(LOINC, *PANELS[price][:2])
+    if price == "vaccination":
+        for code, name, _ in VACCINES:
+            yield coding(CVX, code, name)
+    if price == "visit-return":
+        yield coding("v3-ActCode", "AMB", "ambulatory")
+    if price == "visit-emergency":
+        yield coding("v3-ActCode", "EMER", "emergency")
+    if price == "bed-day-ward":
+        yield coding("https://osler.health/fhir/CodeSystem/charge-event", "bed-day", "Day in a bed")
 
 
 QUESTIONS = (

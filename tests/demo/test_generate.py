@@ -117,3 +117,13 @@ def test_names_come_from_several_scripts(hospital: dict[str, list[Resource]]) ->
     assert any("à" <= c <= "ÿ" for c in names)
     assert any("а" <= c <= "я" for c in names)
     assert any("一" <= c <= "鿿" for c in names)
+
+
+def test_what_is_done_has_a_price(hospital: dict[str, list[Resource]]) -> None:
+    charged = {
+        (c["system"], c["code"]) for d in hospital["ChargeItemDefinition"] for c in d["code"]["coding"]
+    }
+    done = [*hospital["Procedure"], *hospital["DiagnosticReport"]]
+    codes = {(c["system"], c["code"]) for one in done for c in one["code"]["coding"]}
+    assert codes <= charged, codes - charged
+    assert ("https://osler.health/fhir/CodeSystem/charge-event", "bed-day") in charged
