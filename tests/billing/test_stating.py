@@ -13,7 +13,9 @@ from typing import Any
 
 import pypdfium2
 import pytest
+from reportlab.pdfbase import pdfmetrics
 
+from fhir_server.operations.billing.fonts import fonts
 from fhir_server.operations.billing.printing import payment_code
 from fhir_server.operations.billing.sheets import Letterhead
 from tests.billing.office import (
@@ -258,6 +260,12 @@ def test_the_payment_code_is_that_of_banks() -> None:
     assert payment_code(head, D("334.99"), "CHF", "x") is None
     assert payment_code(head, D("0.00"), "EUR", "x") is None
     assert payment_code(Letterhead("x"), D("1.00"), "EUR", "x") is None
+
+
+@pytest.mark.parametrize("bold", [False, True])
+def test_the_built_in_font_has_the_letters_of_names(bold: bool) -> None:
+    known = pdfmetrics.getFont(fonts("")[bold]).face.charToGlyph
+    assert [letter for letter in "ńłőűşğİÖčřžæøŒЖЩïЇαβΩẠệț’€£" if ord(letter) not in known] == []
 
 
 async def test_a_font_that_is_none_is_told(start_server: StartServer, tmp_path: Path) -> None:

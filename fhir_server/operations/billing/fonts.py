@@ -6,6 +6,7 @@ An invariant to keep: a letter that the font does not have is never printed as a
 from __future__ import annotations
 
 from html import escape
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
@@ -14,17 +15,20 @@ from fhir_r4.errors import Unavailable
 # of Adobe's character collections, which readers bring with them: not embedded
 HAN, KANA, HANGUL = "STSong-Light", "HeiseiKakuGo-W5", "HYSMyeongJo-Medium"
 
+# Open Sans has the letters of Latin, Greek and Cyrillic, those of Vietnamese too.
+_PACKAGE = find_spec("ttf_opensans")
+assert _PACKAGE is not None
+assert _PACKAGE.origin is not None
+_BUILT_IN = Path(_PACKAGE.origin).with_name("ttf").joinpath("OpenSans-Regular.ttf")
+
 
 def fonts(file: str) -> tuple[str, str]:
     """The names of the plain and the bold font, registered; `file` is a TrueType font, '' for the built-in one. Raises Unavailable."""
-    import reportlab
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFError, TTFont
 
-    built_in = Path(reportlab.__file__).parent.joinpath("fonts")
-    files = (
-        (file, _bold(file)) if file else tuple(str(built_in.joinpath(n)) for n in ("Vera.ttf", "VeraBd.ttf"))
-    )
+    plain = file or str(_BUILT_IN)
+    files = plain, _bold(plain)
     names = []
     for kind, one in zip(("plain", "bold"), files, strict=True):
         name = f"osler-{kind}-{Path(one).stem}"
