@@ -72,7 +72,7 @@ def compose(
     settings: Settings, store: Store | None = None, clock: Callable[[], int] = now_microseconds
 ) -> Services:
     """The services of a server with these settings. The store is not opened yet."""
-    registry = Registry(settings.default_timezone, local_bases(settings))
+    registry = Registry(settings.default_timezone, settings.local_bases)
     if store is None:
         store = open_store(settings.store, lambda resource: registry.current.extractor.extract(resource))
     return Services(
@@ -86,11 +86,6 @@ def compose(
         started=clock(),
         clock=clock,
     )
-
-
-def local_bases(settings: Settings) -> tuple[str, ...]:
-    """The addresses under which references mean this server's own resources."""
-    return (settings.base_url,) if settings.base_url else ()
 
 
 class Application:

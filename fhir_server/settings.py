@@ -110,3 +110,8 @@ class Settings(BaseSettings):
         "info", description="Least level that is logged."
     )
     log_format: Literal["json", "text"] = Field("text", description="Form of the log lines.")
+
+    @property
+    def local_bases(self) -> tuple[str, ...]:
+        """The addresses under which references mean this server's own resources."""
+        return (self.base_url,) if self.base_url else ()

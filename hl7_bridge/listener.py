@@ -49,6 +49,17 @@ class Wire:
     def machine(self) -> Framing:
         return framing(self.framing, self.limits.message_bytes, self.heartbeat)
 
+    def link(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        receiver: Receiver,
+        figures: WireFigures,
+        clock: Callable[[], float],
+    ) -> Link:
+        """The link on a socket, whoever has opened it."""
+        return Link(self.name, reader, writer, self.machine(), receiver, self.limits, figures, clock)
+
 
 class Listener:
     """Listens on an address from `start` to `close`. Everybody who connects is talked to independently of all others."""
@@ -107,16 +118,7 @@ class Listener:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = self.wire
-        link = Link(
-            wire.name,
-            reader,
-            writer,
-            wire.machine(),
-            self._receiver,
-            wire.limits,
-            self.figures,
-            self._clock,
-        )
+        link = wire.link(reader, writer, self._receiver, self.figures, self._clock)
         refusal = self._refusal(link)
         if refusal:
             self.figures.refused += 1
@@ -207,17 +209,7 @@ class Dialer:
                 wait = min(wait * 2, self._waits[1])
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        wire = self.wire
-        self._link = Link(
-            wire.name,
-            reader,
-            writer,
-            wire.machine(),
-            self._receiver,
-            wire.limits,
-            self.figures,
-            self._clock,
-        )
+        self._link = self.wire.link(reader, writer, self._receiver, self.figures, self._clock)
         try:
             await self._link.converse()
         finally:

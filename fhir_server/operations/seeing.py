@@ -13,7 +13,6 @@ from fhir_r4.references import local_id
 from fhir_server.context import OperationCall, Resource, Services
 from fhir_server.interactions.visibility import require_current, visible_ids
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.surroundings import local_bases
 
 Key = tuple[str, str]
 
@@ -24,7 +23,7 @@ async def require_seen(call: OperationCall, services: Services, given: Given) ->
         return
     if call.type is not None and call.id is not None:
         await require_current(call.request, services, call.type, call.id)
-    named = set(_named(given, local_bases(services)))
+    named = set(_named(given, services.settings.local_bases))
     stored = await services.store.read_many(sorted(named))
     await require_all_seen(call, services, stored)
 

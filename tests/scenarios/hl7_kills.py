@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,11 @@ import httpx
 
 from hl7_bridge.journal import receipt_id
 from tests.bridge.mllp import adt, sender
+from tests.scenarios.kills import KILLED_WHILE_STARTING, LONGEST_LOAD, ROUNDS_OF_FILE, Report
 from tests.scenarios.servers import NotStarted, Server, osler, serve_command
 
 DEVICES = 8
 PATIENTS = 6
-ROUNDS_OF_FILE = 10
-LONGEST_LOAD = 1.2
-KILLED_WHILE_STARTING = 0.1
 QUIET_SECONDS = 120.0
 CONNECTION = "hl7"
 _DOOR = re.compile(r"HL7 v2\s+127\.0\.0\.1:(\d+)")
@@ -48,22 +45,6 @@ def oru(number: int) -> bytes:
         f"OBR|1||F{number}|2345-7^Glucose^LN|||{when}|||||||||||||||{when}|||F\r"
         f"OBX|1|NM|2345-7^Glucose^LN||{number % 90}.5|mmol/L^^UCUM|||||F|||{when}\r"
     ).encode()
-
-
-@dataclass(slots=True)
-class Report:
-    """What the kills gave. `problems` is empty when nothing was lost, doubled or found wrong."""
-
-    kills: int = 0
-    sent: int = 0
-    acknowledged: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kills} kills, {self.sent} messages sent, {self.acknowledged} acknowledged before the last"
-            f" resend, {len(self.problems)} problems"
-        )
 
 
 class Rounds:
@@ -207,7 +188,7 @@ def run_kills(
     told: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Kill the server `kills` times; stops at the first round that finds a problem."""
-    report = Report()
+    report = Report("messages")
     dice = random.Random(seed)
     while report.kills < kills and not report.problems:
         with tempfile.TemporaryDirectory() as folder:

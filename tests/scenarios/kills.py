@@ -32,16 +32,17 @@ LONGEST_START = 1.2
 
 @dataclass(slots=True)
 class Report:
-    """What the kills gave. `problems` is empty when nothing was lost, half-written or found wrong by `osler check`."""
+    """What the kills gave. `problems` is empty when nothing was lost, doubled, half-written or found wrong by `osler check`."""
 
+    what: str = "writes"
     kills: int = 0
-    writes: int = 0
+    sent: int = 0
     acknowledged: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.writes} writes sent, {self.acknowledged} acknowledged,"
+            f"{self.kills} kills, {self.sent} {self.what} sent, {self.acknowledged} acknowledged,"
             f" {len(self.problems)} problems"
         )
 
@@ -67,7 +68,7 @@ class Rounds:
                     return
             self._end_in_order()
         finally:
-            self._report.writes += len(self._journal.writes)
+            self._report.sent += len(self._journal.writes)
             self._report.acknowledged += len(self._journal.acknowledged)
 
     def _end_in_order(self) -> None:

@@ -43,7 +43,7 @@ from fhir_server.resources.beds.stays import (
     places_of,
     start_of,
 )
-from fhir_server.resources.beds.surroundings import local_bases, needs_in
+from fhir_server.resources.beds.surroundings import needs_in
 from fhir_server.resources.beds.wards import needs_of, requirements
 from fhir_server.resources.change import Known
 
@@ -76,7 +76,7 @@ def planned_stay(id: str, patient: str | None) -> Resource:
 async def admit(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, in progress in a bed; or planned with a bed reserved, with `planned-start`."""
     asked = given(call, ADMIT)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     existing = call.id if call.id is not None else reference_id(asked, "encounter", "Encounter", services)
     patient = reference_id(asked, "patient", "Patient", services)
     if existing is None and patient is None:
@@ -124,7 +124,7 @@ async def admit(call: OperationCall, services: Services) -> FhirResponse:
 async def cancel_admit(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, cancelled; the bed is left to housekeeping, reservations are given back."""
     asked = given(call, CANCEL_ADMIT)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def plan(known: Known) -> Sequence[Write]:
         stay = await require_stay(known, call.id)

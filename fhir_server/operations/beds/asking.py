@@ -15,7 +15,7 @@ from fhir_server.operations.beds.following import board_of
 from fhir_server.operations.given import Given
 from fhir_server.resources.beds.places import is_bed
 from fhir_server.resources.beds.stays import OVERRIDE, start_of
-from fhir_server.resources.beds.surroundings import local_bases, today
+from fhir_server.resources.beds.surroundings import today
 from fhir_server.resources.change import Known
 from fhir_server.resources.permissions import require
 
@@ -64,7 +64,7 @@ def reference_id(given: Given, name: str, type: str, services: Services) -> str 
     reference = given.one(name)
     if reference is None:
         return None
-    id = local_id(reference, type, local_bases(services))
+    id = local_id(reference, type, services.settings.local_bases)
     if id is None:
         raise InvalidRequest(f"The parameter {name} refers to a {type} of this server.", name)
     return id
@@ -74,7 +74,7 @@ def ward_ids(given: Given, services: Services) -> tuple[str, ...]:
     """The places that the parameter `ward` names."""
     found = []
     for reference in given.all("ward"):
-        id = local_id(reference, "Location", local_bases(services))
+        id = local_id(reference, "Location", services.settings.local_bases)
         if id is None:
             raise InvalidRequest("The parameter ward refers to a Location of this server.", "ward")
         found.append(id)

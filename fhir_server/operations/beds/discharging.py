@@ -35,7 +35,7 @@ from fhir_server.resources.beds.moves import (
     without_reservations,
 )
 from fhir_server.resources.beds.stays import Place, places_of
-from fhir_server.resources.beds.surroundings import holders, local_bases
+from fhir_server.resources.beds.surroundings import holders
 from fhir_server.resources.beds.wards import needs_of
 from fhir_server.resources.billing.invoicing import is_elsewhere
 from fhir_server.resources.change import Known
@@ -58,7 +58,7 @@ UNSETTLED = ("planned", "billable")
 async def discharge(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, finished; the bed is left to housekeeping in the same commit."""
     asked = given(call, DISCHARGE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def plan(known: Known) -> Sequence[Write]:
         stay = await require_stay(known, call.id)
@@ -129,7 +129,7 @@ async def _require_settled(known: Known, stay: Resource, bases: Sequence[str]) -
 async def cancel_discharge(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, in progress again, in its last bed if that is still free, else in `bed` or a bed of `ward`."""
     asked = given(call, CANCEL_DISCHARGE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def wishing(known: Known) -> Wish:
         return await wish_of(known, await require_stay(known, call.id), bases)

@@ -18,7 +18,7 @@ from fhir_server.operations.given import Given, given
 from fhir_server.operations.seeing import require_seen
 from fhir_server.resources.beds.places import OSLER
 from fhir_server.resources.beds.stays import expected_discharge, patient_of
-from fhir_server.resources.beds.surroundings import local_bases, today
+from fhir_server.resources.beds.surroundings import today
 from fhir_server.resources.beds.wards import RULE_SYSTEM, Needs, needs_of, requirements
 
 FIND_BED = "https://osler.health/fhir/OperationDefinition/Location-find-bed"
@@ -63,7 +63,7 @@ async def _wish(call: OperationCall, asked: Given, services: Services) -> Wish:
     stay = await _read(services, "Encounter", reference_id(asked, "encounter", "Encounter", services))
     named = reference_id(asked, "patient", "Patient", services)
     if named is None and stay is not None:
-        named = patient_of(stay, local_bases(services))
+        named = patient_of(stay, services.settings.local_bases)
     patient = await _read(services, "Patient", named)
     wards = (call.id,) if call.id is not None else ward_ids(asked, services)
     start, until = asked.one("from"), asked.one("until")

@@ -14,7 +14,6 @@ from fhir_server.operations.beds.board import Board, Sight
 from fhir_server.operations.beds.looking_back import versions_at
 from fhir_server.resources.beds.housekeeping import OPEN, TASK_SYSTEM
 from fhir_server.resources.beds.stays import LIVE
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.search.tree import Everything, Expression, Present, SearchQuery, TokenIs, all_of, any_of
 
 FOLLOWED = ("Location", "Encounter", "Task", "Patient")
@@ -64,7 +63,7 @@ async def board_of(services: Services) -> Board:
 
 async def made_anew(services: Services) -> Board:
     """A board of what the store has."""
-    board = Board(local_bases(services))
+    board = Board(services.settings.local_bases)
     live = any_of(TokenIs("status", None, status) for status in sorted(LIVE))
     unfinished = any_of(TokenIs("status", None, status) for status in OPEN)
     await _take_in(board, services, "Location", Everything())
@@ -98,7 +97,7 @@ async def know_people(board: Board, services: Services) -> None:
 
 async def made_as_of(services: Services, instant: int) -> Board:
     """The board as it was at an instant, of the versions that were current then; names of patients as they are now."""
-    board = Board(local_bases(services))
+    board = Board(services.settings.local_bases)
     for type in ("Location", "Encounter", "Task"):
         async for stored in versions_at(services, type, (instant, instant + 1)):
             if not stored.deleted:

@@ -22,7 +22,7 @@ from fhir_server.resources.beds.housekeeping import REBED, bed_task
 from fhir_server.resources.beds.moves import bed_entry, without_reservations
 from fhir_server.resources.beds.places import STATUS_NAMES, is_bed, with_status
 from fhir_server.resources.beds.stays import patient_of
-from fhir_server.resources.beds.surroundings import holders, local_bases
+from fhir_server.resources.beds.surroundings import holders
 from fhir_server.resources.change import Known
 from fhir_server.resources.permissions import require
 
@@ -48,7 +48,7 @@ async def bed_status(call: OperationCall, services: Services) -> FhirResponse:
 async def reserve(call: OperationCall, services: Services) -> FhirResponse:
     """The planned Encounter for which the bed is kept, for its period or until the hold time has passed."""
     asked = given(call, RESERVE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     existing = reference_id(asked, "encounter", "Encounter", services)
     patient = reference_id(asked, "patient", "Patient", services)
     if existing is None and patient is None:
@@ -80,7 +80,7 @@ async def reserve(call: OperationCall, services: Services) -> FhirResponse:
 async def release(call: OperationCall, services: Services) -> FhirResponse:
     """A Bundle of the Encounters whose reservation is given back: those of a patient, one Encounter, or all."""
     asked = given(call, RELEASE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     encounter = reference_id(asked, "encounter", "Encounter", services)
     patient = reference_id(asked, "patient", "Patient", services)
 
@@ -134,7 +134,7 @@ async def _evicted(
     if reason is None:
         return []
     require(call.request.actor, "evict")
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     low = instant(period["start"])
     high = instant(period["end"]) if "end" in period else None
     writes: list[Write] = []

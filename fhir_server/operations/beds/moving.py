@@ -21,7 +21,7 @@ from fhir_server.operations.given import given
 from fhir_server.resources.beds.moves import beds_of, came, entered, left, with_extension
 from fhir_server.resources.beds.places import OSLER
 from fhir_server.resources.beds.stays import Place, expected_discharge
-from fhir_server.resources.beds.surroundings import local_bases, needs_in
+from fhir_server.resources.beds.surroundings import needs_in
 from fhir_server.resources.change import Known
 
 TRANSFER = "https://osler.health/fhir/OperationDefinition/Encounter-transfer"
@@ -35,7 +35,7 @@ TRANSFER_REASON = OSLER + "transfer-reason"
 async def transfer(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter with its patient in another bed; the old bed is left to housekeeping in the same commit."""
     asked = given(call, TRANSFER)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def wishing(known: Known) -> Wish:
         return await wish_of(known, await require_stay(known, call.id), bases)
@@ -64,7 +64,7 @@ async def transfer(call: OperationCall, services: Services) -> FhirResponse:
 async def swap_beds(call: OperationCall, services: Services) -> FhirResponse:
     """A Bundle of both Encounters, each with its patient in the bed of the other."""
     asked = given(call, SWAP)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     ids = [reference_id(asked, name, "Encounter", services) for name in ("first", "second")]
 
     async def plan(known: Known) -> Sequence[Write]:
@@ -92,7 +92,7 @@ async def swap_beds(call: OperationCall, services: Services) -> FhirResponse:
 async def leave(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, on leave; the bed is kept unless `keep-bed` says otherwise."""
     asked = given(call, LEAVE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def plan(known: Known) -> Sequence[Write]:
         stay = await require_stay(known, call.id)
@@ -113,7 +113,7 @@ async def leave(call: OperationCall, services: Services) -> FhirResponse:
 async def return_(call: OperationCall, services: Services) -> FhirResponse:
     """The Encounter, in progress again: in the bed that was kept, or in another."""
     asked = given(call, RETURN)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def wishing(known: Known) -> Wish:
         return await wish_of(known, await require_stay(known, call.id), bases)

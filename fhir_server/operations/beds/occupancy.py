@@ -25,7 +25,7 @@ from fhir_server.operations.beds.looking_back import beds_then, stays_then
 from fhir_server.operations.given import Given, given
 from fhir_server.operations.seeing import require_seen
 from fhir_server.resources.beds.places import OSLER, kind_of, parent_of
-from fhir_server.resources.beds.surroundings import MOST_LEVELS, local_bases
+from fhir_server.resources.beds.surroundings import MOST_LEVELS
 
 OCCUPANCY = "https://osler.health/fhir/OperationDefinition/Location-occupancy"
 MEASURE = "https://osler.health/fhir/Measure/bed-occupancy-"
@@ -98,7 +98,7 @@ def zone_of(board: Board, place: str | None, services: Services) -> str:
         for extension in location.get("extension", ()):
             if extension.get("url") == TIMEZONE:
                 return str(extension.get("valueCode"))
-        at = parent_of(location, local_bases(services))
+        at = parent_of(location, services.settings.local_bases)
     return services.settings.default_timezone
 
 
@@ -134,7 +134,7 @@ async def _facts(
 ) -> Facts:
     """What was known at an instant of the beds, and of those of their stays that the actor may see."""
     closed = await beds_then(services, beds, question.span, as_of)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     stays = await stays_then(services, beds, question.span, as_of, bases) if beds else []
     seen = await visible_ids(actor, services, "Encounter", (s.id for s in stays))
     return Facts(tuple(closed), tuple(s for s in stays if s.id in seen), as_of)

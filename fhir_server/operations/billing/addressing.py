@@ -8,7 +8,6 @@ from typing import Any
 from fhir_r4.references import local_id, parse_reference
 from fhir_server.context import Resource, Services
 from fhir_server.operations.billing.sheets import Letterhead
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import Known
 
 IBAN, BIC = "urn:iso:std:iso:13616", "urn:iso:std:iso:9362"
@@ -93,7 +92,7 @@ async def referred(reference: Any, known: Known, services: Services) -> Resource
     text = reference.get("reference") if isinstance(reference, dict) else None
     if not isinstance(text, str):
         return None
-    found = parse_reference(text, local_bases(services))
-    if not found.local or local_id(reference, found.type, local_bases(services)) is None:
+    found = parse_reference(text, services.settings.local_bases)
+    if not found.local or local_id(reference, found.type, services.settings.local_bases) is None:
         return None
     return await known.current(found.type, found.id)

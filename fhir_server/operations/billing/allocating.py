@@ -14,14 +14,13 @@ from fhir_server.operations.billing.asking import (
     OSLER,
     collection,
     positive,
-    reference_ids,
     require_account,
     require_currency_is,
     require_invoice,
 )
+from fhir_server.operations.billing.requesting import reference_ids
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import open_of, require_currency
 from fhir_server.resources.billing.money import ZERO, sum_of
 from fhir_server.resources.billing.payments import is_payment, moved, payment_of
@@ -46,7 +45,7 @@ class Kept:
 
 async def kept_for(known: Known, account: str, services: Services) -> list[Kept]:
     """The payments of which something is kept for an Account, in the order in which they came."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     found = await known.find("PaymentReconciliation", RefersTo(DETAIL, "Account", account), MOST)
     made = [(p, payment_of(p, bases)) for p in found if is_payment(p, bases)]
     kept = [Kept(p, stated.kept_for(f"Account/{account}"), stated.currency) for p, stated in made]
@@ -56,7 +55,7 @@ async def kept_for(known: Known, account: str, services: Services) -> list[Kept]
 async def allocate(call: OperationCall, services: Services) -> FhirResponse:
     """A Bundle of the payments that were used."""
     asked = given(call, ALLOCATE)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def plan(known: Known) -> Sequence[Write]:
         account = f"Account/{(await require_account(known, call.id))['id']}"

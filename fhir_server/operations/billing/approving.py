@@ -7,7 +7,7 @@ from decimal import Decimal
 from fhir_r4.errors import BusinessRule
 from fhir_server.context import Resource, Services
 from fhir_server.operations.acting import Write
-from fhir_server.operations.billing.asking import reference_ids
+from fhir_server.operations.billing.requesting import reference_ids
 from fhir_server.operations.given import Given
 from fhir_server.resources.billing.approvals import (
     Kind,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from fhir_r4.errors import BusinessRule, InvalidRequest, NotFound
+from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
+from fhir_server.operations.billing.requesting import require
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import require_own
 from fhir_server.resources.billing.money import ZERO, amount_of, currency_of
 from fhir_server.resources.billing.payments import (
@@ -28,17 +28,12 @@ METHODS = "https://osler.health/fhir/CodeSystem/payment-method"
 
 async def require_invoice(known: Known, id: str | None) -> Resource:
     """The Invoice of this house. Raises NotFound, BusinessRule."""
-    found = None if id is None else await known.current("Invoice", id)
-    if found is None:
-        raise NotFound(f"There is no Invoice/{id}.")
-    return require_own(found)
+    return require_own(await require(known, "Invoice", id))
 
 
 async def require_account(known: Known, id: str | None) -> Resource:
     """The Account, which money can be kept for. Raises NotFound, BusinessRule."""
-    found = None if id is None else await known.current("Account", id)
-    if found is None:
-        raise NotFound(f"There is no Account/{id}.")
+    found = await require(known, "Account", id)
     if found.get("status") == "entered-in-error":
         raise BusinessRule(f"Account/{id} was entered in error.", "Account.status")
     return found
@@ -46,10 +41,8 @@ async def require_account(known: Known, id: str | None) -> Resource:
 
 async def require_payment(known: Known, id: str | None, services: Services) -> Resource:
     """The PaymentReconciliation of a payment that was made. Raises NotFound, BusinessRule."""
-    found = None if id is None else await known.current("PaymentReconciliation", id)
-    if found is None:
-        raise NotFound(f"There is no PaymentReconciliation/{id}.")
-    if not is_payment(found, local_bases(services)):
+    found = await require(known, "PaymentReconciliation", id)
+    if not is_payment(found, services.settings.local_bases):
         raise BusinessRule(
             f"PaymentReconciliation/{id} is no payment that was made.", "PaymentReconciliation"
         )
@@ -73,20 +66,9 @@ def require_currency_is(found: str, wanted: str, place: str) -> None:
         raise BusinessRule(f"{place} is in {found}; the rest is in {wanted}.", place)
 
 
-def reference_ids(given: Given, name: str, type: str, services: Services) -> tuple[str, ...]:
-    """The ids that References name. Raises InvalidRequest for anything but resources of `type` here."""
-    found = []
-    for reference in given.all(name):
-        id = local_id(reference, type, local_bases(services))
-        if id is None:
-            raise InvalidRequest(f"The parameter {name} refers to a {type} of this server.", name)
-        found.append(id)
-    return tuple(found)
-
-
 def holder_of(invoice: Resource, services: Services) -> str:
     """Who money beyond an Invoice is kept for: its Account, else its patient. Raises BusinessRule when there is neither."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     for member, type in (("account", "Account"), ("subject", "Patient")):
         id = local_id(invoice.get(member), type, bases)
         if id is not None:

@@ -12,7 +12,6 @@ from zlib import crc32
 
 from fhir_r4.jsonio import decode_object
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import is_credit_note, open_of, require_currency
 from fhir_server.resources.billing.ledger import (
     DOCUMENTS,
@@ -94,7 +93,7 @@ def _compare(books: Books, services: Services, resource: Resource, part: Part) -
     """Whether a document is posted as it stands; takes it out of `by_document`."""
     name = f"{resource['resourceType']}/{resource['id']}"
     wanted: Sums = {}
-    _add(wanted, postings(resource, local_bases(services)))
+    _add(wanted, postings(resource, services.settings.local_bases))
     posted = part.by_document.pop(name, {})
     books.documents += bool(wanted or posted)
     if _counted(wanted) != _counted(posted):

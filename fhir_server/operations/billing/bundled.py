@@ -14,7 +14,6 @@ from fhir_r4.references import parse_reference
 from fhir_server.context import Resource, Services
 from fhir_server.interactions.references import references, rewrite_references
 from fhir_server.operations.acting import Write
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import Known
 from fhir_server.search.tree import TokenIs, any_of
 
@@ -113,7 +112,7 @@ async def taken_along(sent: Sent, known: Known, services: Services) -> tuple[Res
 async def _here(full: str, resource: Resource, known: Known, services: Services) -> str | None:
     """The id here of a resource that came along: that of its address on this server, or one with an identifier of it."""
     type = resource["resourceType"]
-    named = parse_reference(full, local_bases(services))
+    named = parse_reference(full, services.settings.local_bases)
     id = named.id if named.local and named.type == type else resource.get("id")
     if id is not None and not full.startswith("urn:") and await known.current(type, id) is not None:
         return str(id)
@@ -143,7 +142,7 @@ def bundle_of(resources: Sequence[Resource], base: str, at: str, id: str) -> Res
 
 async def referred_to(resource: Resource, known: Known, services: Services) -> list[Resource]:
     """What a Claim or ClaimResponse refers to and a reader of it needs, each once, in the order of mention."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     found: dict[str, Resource] = {}
     waiting = [*references(resource)]
     while waiting and len(found) < MOST_ENTRIES:

@@ -21,7 +21,6 @@ from fhir_server.operations.billing.requesting import (
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
 from fhir_server.resources.beds.stays import end_of, start_of
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.capturing import Capture, charges_on
 from fhir_server.resources.billing.events import EVENTS, encounter_of, time_of
 from fhir_server.resources.billing.price_list import price_list
@@ -75,7 +74,7 @@ async def _stays(known: Known, services: Services, account: str, encounters: Seq
 
 async def _events(known: Known, services: Services, stay: Resource, last: int) -> AsyncIterator[Resource]:
     """What was done in an Encounter, itself included, before an instant."""
-    bases, zone = local_bases(services), services.settings.default_timezone
+    bases, zone = services.settings.local_bases, services.settings.default_timezone
     patient = local_id(stay.get("subject"), "Patient", bases)
     for type, kind in EVENTS.items():
         if type == "Encounter":

@@ -7,7 +7,6 @@ from datetime import date
 from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import currencies_of, service_day
 from fhir_server.resources.billing.covering import coverages_of, insurance_plan
 from fhir_server.resources.billing.plans import (
@@ -34,7 +33,7 @@ class Payers:
 
     async def of(self, charge: Resource) -> str:
         """The reference of the payer of a charge; '' for the patient."""
-        bases, zone = local_bases(self._services), self._services.settings.default_timezone
+        bases, zone = self._services.settings.local_bases, self._services.settings.default_timezone
         patient = local_id(charge.get("subject"), "Patient", bases)
         if patient is None:
             return ""
@@ -65,7 +64,7 @@ class Payers:
         currency = next(currencies_of(charge), settings.currency)
         key = coverage["id"], day, currency
         if key not in self._plans:
-            found = await insurance_plan(self._known, coverage, local_bases(self._services))
+            found = await insurance_plan(self._known, coverage, self._services.settings.local_bases)
             if found is None and "costToBeneficiary" not in coverage:
                 raise BusinessRule(f"Coverage/{coverage['id']} has no rules.", "Coverage")
             self._plans[key] = plan_of(found, coverage, day, currency)

@@ -18,7 +18,6 @@ from fhir_server.operations.acting import Write
 from fhir_server.operations.billing.forwarding import forward, payer_address, taken_in
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.covering import Covered, covered
 from fhir_server.resources.billing.money import digits_of, money, of_units
 from fhir_server.resources.billing.plans import (
@@ -91,7 +90,7 @@ async def _judged(request: Resource, own: Resource, known: Known, services: Serv
 async def _insurance(
     one: Resource, request: Resource, day: date, known: Known, services: Services
 ) -> Resource:
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     id = local_id(one["coverage"], "Coverage", bases)
     coverage = None if id is None else await known.current("Coverage", id)
     if coverage is None:

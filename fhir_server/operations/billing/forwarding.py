@@ -13,7 +13,6 @@ from fhir_r4.errors import BusinessRule, InvalidResource, MalformedJson, Unavail
 from fhir_r4.jsonio import decode_object, encode
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import Known
 
 JSON = "application/fhir+json"
@@ -23,7 +22,7 @@ MOST_BYTES = 5_000_000
 
 async def payer_address(known: Known, insurer: Resource | None, services: Services) -> str | None:
     """The FHIR base of an insurer; None when claims to it are judged here. Raises BusinessRule for one that is not allowed."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     id = local_id(insurer, "Organization", bases)
     organization = None if id is None else await known.current("Organization", id)
     for reference in () if organization is None else organization.get("endpoint", ()):

@@ -21,7 +21,6 @@ from fhir_server.operations.billing.requesting import (
 )
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import service_time
 from fhir_server.resources.billing.charging import price_for_invoice
 from fhir_server.resources.billing.invoicing import Line, amounts
@@ -76,7 +75,7 @@ async def _charges(
     if wanted:
         await known.ahead("ChargeItem", wanted)
         found = [await require(known, "ChargeItem", id) for id in wanted]
-        bases = local_bases(services)
+        bases = services.settings.local_bases
         for charge in found:
             accounts = [local_id(a, "Account", bases) for a in charge.get("account", ())]
             if account not in accounts:

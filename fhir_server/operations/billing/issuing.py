@@ -19,7 +19,6 @@ from fhir_server.operations.billing.approving import approvals_named, ask_for_ap
 from fhir_server.operations.billing.requesting import require, require_status
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.approvals import CREDIT as CREDITS_OF
 from fhir_server.resources.billing.charges import quantity_of
 from fhir_server.resources.billing.crediting import Credit, credit_lines
@@ -147,7 +146,7 @@ async def _quantities(invoice: Resource, known: Known, services: Services) -> di
     """How many each line has."""
     found = {}
     for line in lines_in(invoice):
-        id = local_id(line.item.get("chargeItemReference"), "ChargeItem", local_bases(services))
+        id = local_id(line.item.get("chargeItemReference"), "ChargeItem", services.settings.local_bases)
         charge = None if id is None else await known.current("ChargeItem", id)
         if charge is not None:
             found[line.sequence] = quantity_of(charge)

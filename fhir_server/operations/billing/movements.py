@@ -13,7 +13,6 @@ from fhir_r4.errors import BusinessRule
 from fhir_r4.references import parse_reference
 from fhir_r4.temporal import Interval, parse_interval
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import (
     DUE,
     FINAL,
@@ -72,7 +71,7 @@ async def statement_of(account: str, period: Interval, known: Known, services: S
     if not invoices and not payments:
         return None
     currency = _currency(invoices, payments)
-    zone, bases = services.settings.default_timezone, local_bases(services)
+    zone, bases = services.settings.default_timezone, services.settings.local_bases
     targets = {f"Account/{account}", *(f"Invoice/{i['id']}" for i in invoices)}
     found: list[tuple[Movement, Resource]] = []
     for invoice in invoices:

@@ -28,7 +28,6 @@ from fhir_server.operations.billing.asking import (
 from fhir_server.operations.billing.providers import Checkout, Event, Order, providers_of
 from fhir_server.operations.billing.tracing import carry_out, told_by
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.invoicing import (
     BALANCED,
     ISSUED,
@@ -111,7 +110,7 @@ async def take_event(event: Event, services: Services) -> str:
         draft = await looking.current("PaymentReconciliation", event.order)
         if draft is None or not _is_of(draft, event):
             raise NotFound(f"The checkout {event.checkout[:80]!r} is not of this hospital.")
-        if is_payment(draft, local_bases(services)):
+        if is_payment(draft, services.settings.local_bases):
             return "known"
         if event.kind == "expired":
             if draft["status"] == "cancelled":

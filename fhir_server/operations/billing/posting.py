@@ -19,7 +19,6 @@ from fhir_server.operations.billing.asking import OSLER, collection, method_conc
 from fhir_server.operations.billing.paying import settling
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.adjudication import explanation_of_answer, items_of
 from fhir_server.resources.billing.claiming import INVOICE, POSTED, posted_id, share_invoice
 from fhir_server.resources.billing.covering import insurance_plan
@@ -90,7 +89,7 @@ async def _explained(
     claim: Resource, response: Resource, currency: str, known: Known, services: Services
 ) -> Resource | None:
     """The ExplanationOfBenefit of a decision that was made elsewhere, which counts in the year; None where there is one."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     for eob in await known.find("ExplanationOfBenefit", RefersTo("claim", "Claim", claim["id"])):
         live = eob.get("status") == "active"
         if live and local_id(eob.get("claimResponse"), "ClaimResponse", bases) == response["id"]:
@@ -112,7 +111,7 @@ def _payment(
 ) -> Resource:
     method = {"url": METHOD, "valueCodeableConcept": method_concept("transfer")}
     made = new_payment(id, money(paid, currency), at, method)
-    if local_id(response["insurer"], "Organization", local_bases(services)) is not None:
+    if local_id(response["insurer"], "Organization", services.settings.local_bases) is not None:
         made["paymentIssuer"] = response["insurer"]
     if "identifier" in response.get("payment", {}):
         made["paymentIdentifier"] = response["payment"]["identifier"]
@@ -123,7 +122,7 @@ def _payment(
 
 async def _claimed(response: Resource, known: Known, services: Services) -> tuple[Resource, Resource]:
     """The Claim of a ClaimResponse and the Invoice that it is for. Raises BusinessRule."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     id = local_id(response.get("request"), "Claim", bases)
     claim = None if id is None else await known.current("Claim", id)
     if claim is None:
@@ -145,7 +144,7 @@ async def _claimed(response: Resource, known: Known, services: Services) -> tupl
 
 def _share(claim: Resource, invoice: Resource, services: Services) -> Decimal:
     """What the coverage of a claim was to pay of the invoice."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     focal = next((i["coverage"] for i in claim["insurance"] if i.get("focal") is True), None)
     id = local_id(focal, "Coverage", bases)
     found = (s for s in shares_of(invoice) if local_id({"reference": s.coverage}, "Coverage", bases) == id)

@@ -26,7 +26,6 @@ from fhir_server.operations.billing.asking import (
 )
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.approvals import REFUND as REFUNDS
 from fhir_server.resources.billing.money import ZERO, money
 from fhir_server.resources.billing.payments import (
@@ -55,7 +54,7 @@ async def refund(call: OperationCall, services: Services) -> FhirResponse:
                 f"PaymentReconciliation/{call.id} is no money: $reverse takes back what was given up.",
                 "PaymentReconciliation",
             )
-        found = payment_of(payment, local_bases(services))
+        found = payment_of(payment, services.settings.local_bases)
         stated = positive(asked, "amount")
         if stated is not None:
             require_currency_is(stated[1], found.currency, "amount")
@@ -70,7 +69,7 @@ async def reverse(call: OperationCall, services: Services) -> FhirResponse:
 
     async def plan(known: Known) -> Sequence[Write]:
         payment = await require_payment(known, call.id, services)
-        found = payment_of(payment, local_bases(services))
+        found = payment_of(payment, services.settings.local_bases)
         return await _out(payment, found, _left(found), asked, known, services)
 
     return await carry_out(call, services, asked, plan)
@@ -117,7 +116,7 @@ async def _released(
     payment: Resource, found: Payment, amount: Decimal, at: str, known: Known, services: Services
 ) -> Resource:
     """The payment with so much of it not used any more."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     missing = amount - max(found.kept, ZERO)
     for id, used in reversed(found.used.items()):
         part = min(missing, used)
@@ -131,7 +130,7 @@ async def _released(
 
 def _taken(out: Resource, payment: Resource, amount: Decimal, at: str, services: Services) -> Resource:
     """The payment out with the details that take back what is kept, the last kept first."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     details = payment_of(payment, bases).details
     number, last = next((n, d) for n, d in reversed(list(enumerate(details, 1))) if d.holder is not None)
     return with_detail(out, "adjustment", str(last.holder), -amount, at, (payment["id"], number))

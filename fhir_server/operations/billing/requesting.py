@@ -9,7 +9,6 @@ from fhir_r4.references import local_id
 from fhir_r4.temporal import parse_interval
 from fhir_server.context import OperationCall, Resource, Services
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.settings import SETTINGS_ID, BillingSettings, settings_now
 from fhir_server.resources.change import Known
 
@@ -42,14 +41,19 @@ def named(given: Given, name: str, type: str, services: Services) -> str | None:
 
 
 def all_named(given: Given, name: str, type: str, services: Services) -> tuple[str, ...]:
-    """The ids that the values of a Reference parameter name."""
+    """The ids that the values of a Reference parameter name, each once."""
+    return tuple(dict.fromkeys(reference_ids(given, name, type, services)))
+
+
+def reference_ids(given: Given, name: str, type: str, services: Services) -> tuple[str, ...]:
+    """The ids that References name, as often as they do. Raises InvalidRequest for anything but resources of `type` here."""
     found = []
     for reference in given.all(name):
-        id = local_id(reference, type, local_bases(services))
+        id = local_id(reference, type, services.settings.local_bases)
         if id is None:
             raise InvalidRequest(f"The parameter {name} refers to a {type} of this server.", name)
         found.append(id)
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def until(given: Given, known: Known, services: Services, name: str = "until") -> int:

@@ -13,10 +13,10 @@ from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations.acting import Write
-from fhir_server.operations.billing.asking import OSLER, collection, reference_ids, require_invoice
+from fhir_server.operations.billing.asking import OSLER, collection, require_invoice
+from fhir_server.operations.billing.requesting import reference_ids
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import Given, given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.claiming import claim_for
 from fhir_server.resources.billing.covering import Covered, coverages_of, covered, line_amounts
 from fhir_server.resources.billing.invoicing import DRAFT, Line, check_sums, lines_in, require_currency
@@ -33,7 +33,7 @@ SPLIT = OSLER + "Invoice-split"
 async def split(call: OperationCall, services: Services) -> FhirResponse:
     """A Bundle of the Invoice with its shares and, when they are asked for, the Claims."""
     asked = given(call, SPLIT)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
 
     async def plan(known: Known) -> Sequence[Write]:
         invoice = await require_invoice(known, call.id)
@@ -79,7 +79,7 @@ async def _covers(
     asked: Given, invoice: Resource, day: date, currency: str, known: Known, services: Services
 ) -> list[Covered]:
     """The coverages that were named, else those of the patient that hold on the day, in their order."""
-    patient = local_id(invoice.get("subject"), "Patient", local_bases(services))
+    patient = local_id(invoice.get("subject"), "Patient", services.settings.local_bases)
     if asked.all("coverage"):
         found = []
         for id in dict.fromkeys(reference_ids(asked, "coverage", "Coverage", services)):

@@ -22,7 +22,6 @@ from fhir_server.operations.billing.bundled import Sent, bundle_of, opened, refe
 from fhir_server.operations.billing.forwarding import forward, payer_address, taken_in
 from fhir_server.operations.billing.tracing import carry_out
 from fhir_server.operations.given import given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.adjudication import (
     Item,
     explanation_of,
@@ -171,7 +170,7 @@ async def _judged(
     """The answer by the plan of the focal coverage, and its explanation."""
     items, currency = items_of(claim)
     day = _served(claim, known.now, services)
-    patient = local_id(claim["patient"], "Patient", local_bases(services))
+    patient = local_id(claim["patient"], "Patient", services.settings.local_bases)
     new_id = services.new_id
     try:
         coverage = await _coverage(claim, known, services)
@@ -224,7 +223,7 @@ async def _coverage(claim: Resource, known: Known, services: Services) -> Resour
     focal = [i for i in claim["insurance"] if i.get("focal") is True]
     if len(focal) != 1:
         raise BusinessRule("One insurance of a claim is focal.", "Claim.insurance")
-    id = local_id(focal[0]["coverage"], "Coverage", local_bases(services))
+    id = local_id(focal[0]["coverage"], "Coverage", services.settings.local_bases)
     found = None if id is None else await known.current("Coverage", id)
     if found is None:
         raise BusinessRule("The focal coverage is not here.", "Claim.insurance.coverage")
@@ -240,7 +239,7 @@ async def _paid_before(
     for insurance in claim["insurance"]:
         if insurance["sequence"] >= focal["sequence"]:
             continue
-        id = local_id(insurance.get("claimResponse"), "ClaimResponse", local_bases(services))
+        id = local_id(insurance.get("claimResponse"), "ClaimResponse", services.settings.local_bases)
         response = None if id is None else await known.current("ClaimResponse", id)
         if response is None:
             raise BusinessRule(
@@ -285,7 +284,7 @@ async def inquire(call: OperationCall, services: Services) -> FhirResponse:
 
 async def _alike(asked: Resource, known: Known, services: Services) -> list[Resource]:
     """The ClaimResponses of a patient that an inquiry without a name of its claim means. Raises NotFound without any."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     patient = local_id(asked.get("patient"), "Patient", bases)
     if patient is None or await known.current("Patient", patient) is None:
         raise NotFound("No claim that was submitted is known: the patient is not.")

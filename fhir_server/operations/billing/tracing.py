@@ -13,7 +13,6 @@ from fhir_server.context import FhirResponse, OperationCall, Resource, Services
 from fhir_server.operations import acting
 from fhir_server.operations.acting import Answer, Planner, Write, sole
 from fhir_server.operations.given import Given
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import Known
 
 ACTIVITY = "https://osler.health/fhir/CodeSystem/billing-activity"
@@ -96,5 +95,5 @@ def _role(code: str) -> Resource:
 
 async def _approval(given: Given, known: Known, services: Services) -> Resource | None:
     """The Task that the parameter `approval` names."""
-    id = local_id(given.one("approval"), "Task", local_bases(services))
+    id = local_id(given.one("approval"), "Task", services.settings.local_bases)
     return None if id is None else await known.current("Task", id)

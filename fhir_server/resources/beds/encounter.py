@@ -39,7 +39,6 @@ from fhir_server.resources.beds.stays import (
 from fhir_server.resources.beds.surroundings import (
     beds_beside,
     holders,
-    local_bases,
     needs_in,
     situation,
     stays_in,
@@ -83,7 +82,7 @@ class Judgement:
         self.change = change
         self.known = known
         self.services = services
-        self.bases = local_bases(services)
+        self.bases = services.settings.local_bases
         self.beds: dict[str, Resource | None] = {}
         self.places: set[str] = set()
         self.writes: dict[tuple[str, str], Resource] = {}

@@ -12,7 +12,6 @@ from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.places import is_bed, left_by, status_of, with_status
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known
 from fhir_server.search.tree import RefersTo, TokenIs, all_of, any_of
 
@@ -79,7 +78,7 @@ async def judge_task(change: Change, known: Known, services: Services) -> Conseq
         return NOTHING
     if change.before is None or not is_open(change.before):
         return NOTHING
-    id = local_id(task.get("focus"), "Location", local_bases(services))
+    id = local_id(task.get("focus"), "Location", services.settings.local_bases)
     bed = None if id is None else await known.current("Location", id)
     since, to = BRINGS[kind]
     if bed is None or not is_bed(bed) or status_of(bed) != since:

@@ -19,7 +19,7 @@ from fhir_server.resources.beds.places import (
     with_status,
 )
 from fhir_server.resources.beds.stays import Place
-from fhir_server.resources.beds.surroundings import holders, local_bases
+from fhir_server.resources.beds.surroundings import holders
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manners
 
 Holders = tuple[tuple[Resource, Place], ...]
@@ -34,7 +34,7 @@ async def judge_location(change: Change, known: Known, services: Services) -> Co
     since = status_of(before) if was and before is not None else None
     if change.derived and after is not None:
         return Consequence(writes=await follow_status(change, known, services, since, status_of(after)))
-    held = await holders(known, change.id, local_bases(services))
+    held = await holders(known, change.id, services.settings.local_bases)
     if after is None or not is_:
         _require_free(change, held, "deleted" if after is None else "turned into another kind of place")
         return NOTHING

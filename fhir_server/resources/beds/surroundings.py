@@ -23,11 +23,6 @@ MOST_LEVELS = 12
 MOST_HOLDERS = 1000
 
 
-def local_bases(services: Services) -> tuple[str, ...]:
-    """The addresses under which references mean this server's own resources."""
-    return (services.settings.base_url,) if services.settings.base_url else ()
-
-
 def today(now: int, services: Services) -> date:
     """The date on the hospital's clocks."""
     return datetime.fromtimestamp(now / 1_000_000, ZoneInfo(services.settings.default_timezone)).date()

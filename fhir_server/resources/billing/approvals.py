@@ -15,7 +15,6 @@ from fhir_r4.errors import BusinessRule, Issue
 from fhir_r4.references import local_id
 from fhir_r4.temporal import format_instant
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.money import amount_of, money
 from fhir_server.resources.billing.payments import APPROVAL
 from fhir_server.resources.billing.settings import (
@@ -67,7 +66,7 @@ async def needs_approval(
 def approval_of(resource: Mapping[str, Any], services: Services) -> str | None:
     """The id of the Task that a document names as its approval."""
     found = (e for e in resource.get("extension", ()) if e.get("url") == APPROVAL)
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     return next((local_id(e.get("valueReference"), "Task", bases) for e in found), None)
 
 
@@ -115,7 +114,7 @@ def _why_not(
     kind: Kind, task: Mapping[str, Any], focus: str, amount: Decimal, currency: str, services: Services
 ) -> str | None:
     name = f"Task/{task['id']}"
-    about = local_id(task.get("focus"), kind.focus, local_bases(services))
+    about = local_id(task.get("focus"), kind.focus, services.settings.local_bases)
     if kind_of(task) != kind or about != focus:
         return f"names {name}, which is about something else"
     if task.get("status") != "completed":

@@ -16,7 +16,6 @@ from fhir_r4.references import local_id, parse_reference
 from fhir_r4.temporal import OPEN_HIGH, format_instant
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.stays import start_of
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.bed_days import bed_days
 from fhir_server.resources.billing.charges import (
     OSLER,
@@ -96,7 +95,7 @@ class Capture:
         self._account = account
         self._charged = dict(charged or {})
         self._zone = services.settings.default_timezone
-        self._bases = local_bases(services)
+        self._bases = services.settings.local_bases
         self._currency: str | None = None
         self._wanted: list[Wanted] = []
         self.found = Captured()
@@ -328,7 +327,7 @@ async def charges_on(known: Known, services: Services, type: str, id: str, most:
     """The ChargeItems on an Account, for an Encounter, or for an event as `service`, by the keys of their events."""
     param = {"Account": "account", "Encounter": "context"}.get(type, "service")
     found = await known.find("ChargeItem", RefersTo(param, type, id), most)
-    zone, bases = services.settings.default_timezone, local_bases(services)
+    zone, bases = services.settings.default_timezone, services.settings.local_bases
     return {
         key: charge
         for charge in found
@@ -339,7 +338,7 @@ async def charges_on(known: Known, services: Services, type: str, id: str, most:
 
 async def account_of(event: Resource, known: Known, services: Services) -> tuple[str, str] | None:
     """The ids of the account and the Encounter of an event; None when it belongs to none."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     encounter = local_id(encounter_of(event), "Encounter", bases)
     stay = None if encounter is None else await known.current("Encounter", encounter)
     if stay is None or encounter is None:

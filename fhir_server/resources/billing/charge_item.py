@@ -8,7 +8,6 @@ from __future__ import annotations
 from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.charges import (
     BILLED_BY,
     CURRENCY,
@@ -34,7 +33,7 @@ async def judge_charge(change: Change, known: Known, services: Services) -> Cons
                 "ChargeItem.status",
             )
         return NOTHING
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     resource = None
     if not change.derived:
         check_charge(before, after)

@@ -14,7 +14,7 @@ from fhir_r4.temporal import parse_interval
 from fhir_server.context import Resource, Services
 from fhir_server.resources.beds.places import parent_of
 from fhir_server.resources.beds.stays import places_of
-from fhir_server.resources.beds.surroundings import MOST_LEVELS, local_bases
+from fhir_server.resources.beds.surroundings import MOST_LEVELS
 from fhir_server.resources.billing.charges import (
     definition_of,
     event_of,
@@ -122,7 +122,7 @@ async def _around(
         conditions += group.get("applicability", ())
     text = " ".join(str(c.get("expression", "")) for c in conditions)
     everything = "resolve" in text
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     found: dict[str, Resource] = {}
 
     async def look(name: str, reference: object, type: str) -> Resource | None:

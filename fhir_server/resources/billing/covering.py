@@ -10,7 +10,6 @@ from decimal import Decimal
 from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.adjudication import used_of
 from fhir_server.resources.billing.plans import Plan, Used, plan_named, plan_of, why_not_in_force
 from fhir_server.resources.change import Known
@@ -42,7 +41,7 @@ async def covered(
     why = why_not_in_force(coverage, day)
     if why is not None:
         raise BusinessRule(f"{why}.", "Coverage")
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     beneficiary = local_id(coverage.get("beneficiary"), "Patient", bases)
     if patient is not None and beneficiary != patient:
         raise BusinessRule(f"Coverage/{coverage['id']} is not Patient/{patient}'s.", "Coverage.beneficiary")

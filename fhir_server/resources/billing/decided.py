@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.claiming import POSTED, posted_id
 from fhir_server.resources.change import NOTHING, Change, Consequence, Known, Manner, Manners
 from fhir_server.search.tree import RefersTo
@@ -63,14 +62,14 @@ async def _posted(response: Resource, known: Known, services: Services) -> str |
 
 
 async def _explained(eob: Resource, known: Known, services: Services) -> str | None:
-    id = local_id(eob.get("claimResponse"), "ClaimResponse", local_bases(services))
+    id = local_id(eob.get("claimResponse"), "ClaimResponse", services.settings.local_bases)
     if id is not None and await known.current("ClaimResponse", id) is not None:
         return "tells of a decision that was made, and counts in the year of its coverage; it stays as it is."
     return None
 
 
 async def _noticed(notice: Resource, known: Known, services: Services) -> str | None:
-    id = local_id(notice.get("payment"), "PaymentReconciliation", local_bases(services))
+    id = local_id(notice.get("payment"), "PaymentReconciliation", services.settings.local_bases)
     if id is not None and await known.current("PaymentReconciliation", id) is not None:
         return "tells of a payment that was made; it stays as it is."
     return None

@@ -13,7 +13,6 @@ from fractions import Fraction
 from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.approvals import DISCOUNT, limit_of, require_approval
 from fhir_server.resources.billing.charges import price_of
 from fhir_server.resources.billing.invoicing import Line, amounts, lines_in, require_currency
@@ -105,7 +104,7 @@ def discount_extension(amount: Resource, reason: Resource, requester: Resource |
 
 async def reduced_by(invoice: Resource, known: Known, services: Services) -> Decimal:
     """How much less the lines cost than the prices of their charges, discounts of the price list aside."""
-    bases = local_bases(services)
+    bases = services.settings.local_bases
     found = []
     for line in lines_in(invoice):
         id = local_id(line.item.get("chargeItemReference"), "ChargeItem", bases)

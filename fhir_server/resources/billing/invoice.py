@@ -14,7 +14,6 @@ from fhir_r4.errors import BusinessRule
 from fhir_r4.references import local_id
 from fhir_r4.temporal import MINUTE, format_instant, parse_interval
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.approvals import CREDIT, approval_claims, require_approval
 from fhir_server.resources.billing.charges import BILLED_BY
 from fhir_server.resources.billing.crediting import credits_in
@@ -94,7 +93,7 @@ class Judgement:
         self.change = change
         self.known = known
         self.services = services
-        self.bases = local_bases(services)
+        self.bases = services.settings.local_bases
         self.zone = services.settings.default_timezone
         self.own = f"Invoice/{change.id}"
         self.writes: dict[tuple[str, str], Resource] = {}

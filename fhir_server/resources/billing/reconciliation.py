@@ -13,7 +13,6 @@ from typing import Any
 
 from fhir_r4.errors import BusinessRule
 from fhir_server.context import Resource, Services
-from fhir_server.resources.beds.surroundings import local_bases
 from fhir_server.resources.billing.approvals import (
     REFUND,
     WRITE_OFF,
@@ -62,7 +61,7 @@ class Judgement:
         self.change = change
         self.known = known
         self.services = services
-        self.bases = local_bases(services)
+        self.bases = services.settings.local_bases
         self.claims: list[Claim] = []
         self.writes: list[Resource] = []
 
