@@ -7,7 +7,9 @@ which give the same bytes again.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+
+from msgspec import Struct
 
 _CONTROL = re.compile("[\x80-\x9f]")
 _LINE_END = re.compile(rb"[\r\n\x1c]")
@@ -43,8 +45,7 @@ CHARSETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True, gc=False):
     text: str
     charset: str
     warnings: tuple[str, ...] = ()
@@ -52,19 +53,22 @@ class Decoded:
 
 def decode(raw: bytes, charsets: tuple[str, ...] = ()) -> Decoded:
     """The text of a message by MSH-18, else by the first of `charsets` that fits."""
-    told = _told(raw)
-    codecs = [CHARSETS.get(one) for one in told]
-    warnings = [
-        f"the character set {one[:20]!r} is not known"
-        for one, codec in zip(told, codecs, strict=True)
-        if codec is None
-    ]
-    for tried in dict.fromkeys([*(codec for codec in codecs if codec), *charsets, "utf-8"]):
+    codecs, unknown = _codecs(_told(raw), charsets)
+    warnings = [*unknown]
+    for tried in codecs:
         try:
             return _read(raw, tried, warnings)
         except UnicodeDecodeError:
             warnings.append(f"the bytes are not {tried}")
     return Decoded(raw.decode("utf-8", "surrogateescape"), "utf-8", (*warnings, "some bytes are no text"))
+
+
+@lru_cache(256)
+def _codecs(told: tuple[str, ...], charsets: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is tried, in order, and a warning of each character set that is not known."""
+    known = [codec for one in told if (codec := CHARSETS.get(one)) is not None]
+    unknown = [f"the character set {one[:20]!r} is not known" for one in told if one not in CHARSETS]
+    return tuple(dict.fromkeys([*known, *charsets, "utf-8"])), tuple(unknown)
 
 
 def _read(raw: bytes, codec: str, warnings: list[str]) -> Decoded:
@@ -85,7 +89,9 @@ def _told(raw: bytes) -> tuple[str, ...]:
     start = raw.find(b"MSH")
     if start < 0 or len(raw) < start + 5:
         return ("",)
-    header = _LINE_END.split(raw[start : start + 4096], maxsplit=1)[0]
+    header = raw[start : start + 4096].split(b"\r", 1)[0]
+    if b"\n" in header or b"\x1c" in header:
+        header = _LINE_END.split(header, maxsplit=1)[0]
     fields = header.split(header[3:4] or b"|", 18)
     if len(fields) < 18:
         return ("",)

@@ -7,10 +7,9 @@ line is dropped and no byte is lost, so `encode` gives exactly what `parse` was 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 
 from msgspec import Struct
 
@@ -19,7 +18,7 @@ from hl7_bridge.escapes import unescape
 
 # The value of a field that shall be deleted, in contrast to one that is not told.
 NULL = '""'
-HEADERS = ("MSH", "FHS", "BHS")
+HEADERS = frozenset(("MSH", "FHS", "BHS"))
 _ASTM = re.compile(rb"[\s\x00-\x1f]*H[!-/:-@\[-`{-~]{4}")
 _USUAL = frozenset(
     [
@@ -61,9 +60,8 @@ _BY_LINE_FEED = re.compile(r"[^\n]*\n|[^\n]+\Z")
 _BY_FILE_SEPARATOR = re.compile(r"[^\x1c]*\x1c|[^\x1c]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Delimiters:
-    """The characters of MSH-1 and MSH-2; `truncation` '' when there is none."""
+class Delimiters(Struct, frozen=True, gc=False):
+    """The characters of MSH-1 and MSH-2; `truncation` '' when there is none. `usual`: none of them is a letter or digit."""
 
     field: str = "|"
     component: str = "^"
@@ -71,6 +69,7 @@ class Delimiters:
     escape: str = "\\"
     subcomponent: str = "&"
     truncation: str = ""
+    usual: bool = True
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -81,18 +80,7 @@ class Value(Struct, frozen=True, gc=False):
 
     def text(self, component: int = 1, subcomponent: int = 1) -> str:
         """A component without escapes, '' when it is not there; NULL stays NULL. Counted from 1."""
-        raw, marks = self.raw, self.delimiters
-        if marks.component in raw:
-            parts = raw.split(marks.component)
-            raw = parts[component - 1] if component <= len(parts) else ""
-        elif component > 1:
-            return ""
-        if not raw:
-            return raw
-        if subcomponent > 1 or marks.subcomponent in raw:
-            parts = raw.split(marks.subcomponent)
-            raw = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
-        return unescape(raw, marks) if marks.escape in raw else raw
+        return _part(self.raw, self.delimiters, component, subcomponent)
 
     def raw_component(self, component: int = 1) -> str:
         """A component as it was sent."""
@@ -115,17 +103,29 @@ class Value(Struct, frozen=True, gc=False):
         return not self.raw.strip(self.delimiters.component + self.delimiters.subcomponent)
 
 
-class Segment:
+def _part(raw: str, marks: Delimiters, component: int, subcomponent: int) -> str:
+    """A component, or a subcomponent of one, without escapes."""
+    if marks.component in raw:
+        parts = raw.split(marks.component, component)
+        raw = parts[component - 1] if component <= len(parts) else ""
+    elif component > 1:
+        return ""
+    if not raw:
+        return raw
+    if subcomponent > 1 or marks.subcomponent in raw:
+        parts = raw.split(marks.subcomponent, subcomponent)
+        raw = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
+    return unescape(raw, marks) if marks.escape in raw else raw
+
+
+class Segment(Struct, eq=False):
     """A segment. Fields, repetitions, components and subcomponents are counted from 1, as in the standard."""
 
-    __slots__ = ("_fields", "delimiters", "line", "name", "terminator")
-
-    def __init__(self, line: str, terminator: str, delimiters: Delimiters) -> None:
-        self.line = line
-        self.terminator = terminator
-        self.delimiters = delimiters
-        self.name = line[:3]
-        self._fields: list[str] | None = None
+    line: str
+    terminator: str
+    delimiters: Delimiters
+    name: str
+    _fields: list[str] | None = None
 
     @property
     def fields(self) -> list[str]:
@@ -139,9 +139,7 @@ class Segment:
 
     def raw(self, field: int) -> str:
         """A field as it was sent, '' when it is not there."""
-        found = self._fields
-        if found is None:
-            found = self.fields
+        found = self._fields or self.fields
         return found[field] if field < len(found) else ""
 
     def value(self, field: int, repetition: int = 1) -> Value:
@@ -158,26 +156,33 @@ class Segment:
 
     def values(self, field: int) -> tuple[Value, ...]:
         """The repetitions of a field that tell something; NULL is something."""
-        raw = self.raw(field)
+        found = self._fields or self.fields
+        raw = found[field] if field < len(found) else ""
         if not raw:
             return ()
-        if self.delimiters.repetition not in raw:
-            value = Value(raw, self.delimiters)
-            return () if value.empty else (value,)
-        found = (Value(part, self.delimiters) for part in raw.split(self.delimiters.repetition))
-        return tuple(value for value in found if not value.empty)
+        marks = self.delimiters
+        if marks.repetition not in raw:
+            value = Value(raw, marks)
+            return () if raw[0] in (marks.component, marks.subcomponent) and value.empty else (value,)
+        values = [Value(part, marks) for part in raw.split(marks.repetition)]
+        return tuple([value for value in values if not value.empty])
 
     def text(self, field: int, component: int = 1, subcomponent: int = 1, repetition: int = 1) -> str:
         """A component without escapes, '' when it is not there; NULL stays NULL."""
-        raw = self.raw(field)
+        found = self._fields or self.fields
+        raw = found[field] if field < len(found) else ""
         if not raw or (field <= 2 and self.name in HEADERS):
             return raw
-        d = self.delimiters
-        if component == subcomponent == repetition == 1 and not (
-            d.component in raw or d.repetition in raw or d.subcomponent in raw or d.escape in raw
-        ):
-            return raw
-        return self.value(field, repetition).text(component, subcomponent)
+        marks = self.delimiters
+        if marks.usual and raw.isalnum():
+            # no delimiter is in it
+            return raw if component == subcomponent == repetition == 1 else ""
+        if marks.repetition in raw:
+            parts = raw.split(marks.repetition, repetition)
+            raw = parts[repetition - 1] if repetition <= len(parts) else ""
+        elif repetition > 1:
+            return ""
+        return _part(raw, marks, component, subcomponent)
 
     @property
     def length(self) -> int:
@@ -189,8 +194,7 @@ class Segment:
         return f"<Segment {self.name}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A message. `warnings` tell what was odd about its form; `charset` is the codec that its bytes were read with."""
 
     raw: bytes
@@ -286,7 +290,9 @@ def parse(raw: bytes, charsets: tuple[str, ...] = ()) -> Message:
         raise NotHl7("The message does not begin with MSH, FHS or BHS and its delimiters.")
     warnings = list(decoded.warnings)
     delimiters = _delimiters(text[lead:], warnings)
-    segments = [Segment(line, terminator, delimiters) for line, terminator in _lines(text, delimiters.field)]
+    segments = [
+        Segment(line, terminator, delimiters, line[:3]) for line, terminator in _lines(text, delimiters.field)
+    ]
     _check(segments, delimiters.field, warnings)
     while segments and segments[0].name not in HEADERS and not segments[0].line.strip("\x0b\ufeff "):
         # what precedes the header stays a part of it, so that nothing is lost
@@ -294,12 +300,14 @@ def parse(raw: bytes, charsets: tuple[str, ...] = ()) -> Message:
         warnings.append("there is something before the header")
         if segments:
             lead_text = before.line + before.terminator
-            segments[0] = _Led(lead_text, segments[0])
+            segments[0] = _led(lead_text, segments[0])
     return Message(raw, tuple(segments), delimiters, decoded.charset, tuple(warnings))
 
 
 def _check(segments: list[Segment], field: str, warnings: list[str]) -> None:
     """Warn of lines that are no segments, from the header on."""
+    if {segment.line[:4] for segment in segments} <= _usual(field):
+        return
     begun = False
     for number, segment in enumerate(segments, 1):
         line = segment.line
@@ -311,51 +319,60 @@ def _check(segments: list[Segment], field: str, warnings: list[str]) -> None:
                 warnings.append(f"line {number} is no segment")
 
 
-class _Led(Segment):
+def _led(lead: str, segment: Segment) -> Segment:
     """A header that something precedes; only `line` knows it."""
-
-    __slots__ = ()
-
-    def __init__(self, lead: str, segment: Segment) -> None:
-        super().__init__(segment.line, segment.terminator, segment.delimiters)
-        self.raw(1)
-        self.line = lead + segment.line
+    header = Segment(lead + segment.line, segment.terminator, segment.delimiters, segment.name)
+    header._fields = segment.fields
+    return header
 
 
 def _delimiters(text: str, warnings: list[str]) -> Delimiters:
     field = text[3]
     end = text.find(field, 4, 64)
-    told = text[4 : end if end >= 0 else 64].split("\r", 1)[0].split("\n", 1)[0]
-    if len(told) not in (4, 5) or len(set(told)) < len(told):
-        warnings.append(f"MSH-2 is {told[:20]!r}")
-    return _told(field, told[:5])
+    delimiters, warning = _told(field, text[4 : end if end >= 0 else 64])
+    if warning:
+        warnings.append(warning)
+    return delimiters
 
 
 @lru_cache(maxsize=64)
-def _told(field: str, told: str) -> Delimiters:
+def _told(field: str, told: str) -> tuple[Delimiters, str]:
+    """The delimiters, and what is odd about them."""
+    told = told.split("\r", 1)[0].split("\n", 1)[0]
+    odd = len(told) not in (4, 5) or len(set(told)) < len(told)
     default = Delimiters()
-    characters = [*told] + [""] * 5
-    return Delimiters(
+    characters = [*told[:5]] + [""] * 5
+    delimiters = Delimiters(
         field,
         characters[0] or default.component,
         characters[1] or default.repetition,
         characters[2] or default.escape,
         characters[3] or default.subcomponent,
         characters[4],
+        not any(character.isalnum() for character in (field, *told[:5])),
     )
+    return delimiters, f"MSH-2 is {told[:20]!r}" if odd else ""
 
 
-def _lines(text: str, field: str) -> Iterator[tuple[str, str]]:
+@lru_cache(maxsize=16)
+def _usual(field: str) -> frozenset[str]:
+    """How lines begin that are surely segments."""
+    return frozenset(name + field for name in _USUAL)
+
+
+def _lines(text: str, field: str) -> Iterable[tuple[str, str]]:
     """Lines with their terminators: by CR where there is any; else by LF; else by FS."""
     ends, line_feeds = text.count("\r"), text.count("\n")
     if ends and (not line_feeds or ends == line_feeds == text.count("\r\n")):
         # as nearly all messages are: one terminator everywhere
         usual = "\r\n" if line_feeds else "\r"
         *lines, rest = text.split(usual)
-        yield from zip(lines, repeat(usual))
-        if rest:
-            yield rest, ""
-        return
+        found = zip(lines, repeat(usual))
+        return chain(found, ((rest, ""),)) if rest else found
+    return _lines_of_any_kind(text, field)
+
+
+def _lines_of_any_kind(text: str, field: str) -> Iterator[tuple[str, str]]:
     if "\r" not in text:
         pattern = _BY_LINE_FEED if "\n" in text else _BY_FILE_SEPARATOR
         for found in pattern.findall(text):

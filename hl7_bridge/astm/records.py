@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from hl7_bridge.charsets import decode
 from hl7_bridge.escapes import unescape
@@ -76,7 +78,7 @@ def as_hl7(raw: bytes, charsets: tuple[str, ...] = ()) -> Message:
         _WAYS.get(record.type, _Walk.other)(walk, record)
     text = "".join(line(one, Delimiters()) + "\r" for one in walk.segments)
     read = parse(text.encode("utf-8", "surrogateescape"))
-    return replace(read, raw=raw, warnings=(*decoded.warnings, *walk.warnings))
+    return structs.replace(read, raw=raw, warnings=(*decoded.warnings, *walk.warnings))
 
 
 class _Walk:

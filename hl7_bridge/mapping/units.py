@@ -6,8 +6,9 @@ https://ucum.org/ucum. An invariant to keep: a code is given only where it is va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from fhir_r4.ucum.conversion import UCUM, conversion
 
@@ -51,8 +52,7 @@ SPELLINGS: Mapping[str, str] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True, gc=False):
     """A unit as it was told, and its code in UCUM, '' when none is known."""
 
     text: str
