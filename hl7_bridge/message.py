@@ -100,7 +100,10 @@ class Value(Struct, frozen=True, gc=False):
     @property
     def empty(self) -> bool:
         """Whether nothing is told; NULL is told."""
-        return not self.raw.strip(self.delimiters.component + self.delimiters.subcomponent)
+        raw, marks = self.raw, self.delimiters
+        if raw and raw[0] != marks.component and raw[0] != marks.subcomponent:
+            return False
+        return not raw.strip(marks.component + marks.subcomponent)
 
 
 def _part(raw: str, marks: Delimiters, component: int, subcomponent: int) -> str:
@@ -163,7 +166,7 @@ class Segment(Struct, eq=False):
         marks = self.delimiters
         if marks.repetition not in raw:
             value = Value(raw, marks)
-            return () if raw[0] in (marks.component, marks.subcomponent) and value.empty else (value,)
+            return () if value.empty else (value,)
         values = [Value(part, marks) for part in raw.split(marks.repetition)]
         return tuple([value for value in values if not value.empty])
 

@@ -150,9 +150,9 @@ class Sample:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Everything about a kind of sender. `name` and `digest` pin which rules a message was mapped by.
+    """Everything about a kind of sender: what is remembered of one belongs to this very profile. `name` and `digest` pin which rules a message was mapped by.
 
     `systems` gives the identifier system of an assigning authority (a namespace, or NAMESPACE&OID&ISO); `zone` '' is that of the
     server. `orders`: how the device is told what to do: `none`, `broadcast`, `law` (query,

@@ -81,13 +81,14 @@ class Draft:
     async def find(self, type: str, query: Query, limit: int = 50) -> list[Resource]:
         """The current resources that match; asked once."""
         key = (type, tuple(query))
-        if key not in self._known:
-            self._known[key] = await self.server.find(type, query, limit)
-        return self._known[key]
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = await self.server.find(type, query, limit)
+        return found
 
     async def one(self, type: str, system: str, value: str) -> Resource | None:
         """The resource that has an identifier; None when there is none. Raises Held when there are several."""
-        found = await self.find(type, [("identifier", f"{_token(system)}|{_token(value)}")], 2)
+        found = await self.find(type, [("identifier", f"{token(system)}|{token(value)}")], 2)
         if len(found) > 1:
             raise Held(
                 Problem(
@@ -100,15 +101,16 @@ class Draft:
         self, type: str, identifiers: Iterable[tuple[str, str]], limit: int = 10
     ) -> list[Resource]:
         """The current resources that have one of these identifiers, each (system, value)."""
-        tokens = ",".join(f"{_token(system)}|{_token(value)}" for system, value in identifiers)
+        tokens = ",".join([f"{token(system)}|{token(value)}" for system, value in identifiers])
         return await self.find(type, [("identifier", tokens)], limit) if tokens else []
 
     # what shall be
 
     def create(self, resource: Resource, if_none_exist: Query = ()) -> str:
         """Make a resource, unless one matches; the reference to it."""
-        told = "&".join([f"{name}={value}" for name, value in if_none_exist])
-        full_url = self._address(resource["resourceType"], told)
+        told = _criteria(if_none_exist)
+        type = resource["resourceType"]
+        full_url = self._address(type, told)
         if full_url in self._addresses:
             # a message that tells of one thing twice makes one of it
             return full_url
@@ -116,12 +118,12 @@ class Draft:
         query = told
         if told and _ONE_SAFE.fullmatch(told) is None:
             query = "&".join([f"{_in_query(name)}={_in_query(value)}" for name, value in if_none_exist])
-        self.entries.append(Entry("POST", resource["resourceType"], full_url, resource, query))
+        self.entries.append(Entry("POST", type, full_url, resource, query))
         return full_url
 
     def address(self, type: str, if_none_exist: Query = ()) -> str:
         """What `create` gives, before it is called: for resources that refer to each other."""
-        return self._address(type, "&".join([f"{name}={value}" for name, value in if_none_exist]))
+        return self._address(type, _criteria(if_none_exist))
 
     def _address(self, type: str, told: str) -> str:
         said = f"{self.made_from}/{type}?{told or len(self.entries)}"
@@ -162,15 +164,19 @@ class Draft:
         self.entries.append(entry)
 
 
+def _criteria(query: Query) -> str:
+    return "&".join([f"{name}={value}" for name, value in query])
+
+
 def identified(system: str, value: str) -> Query:
     """The search for what has an identifier."""
-    return [("identifier", f"{_token(system)}|{_token(value)}")]
+    return [("identifier", f"{token(system)}|{token(value)}")]
 
 
-def _token(text: str) -> str:
+def token(text: str) -> str:
     """A text as a part of a token of a search. https://hl7.org/fhir/R4/search.html#escaping"""
-    for character in "\\$,|":
-        if character in text:
+    if "\\" in text or "$" in text or "," in text or "|" in text:
+        for character in "\\$,|":
             text = text.replace(character, f"\\{character}")
     return text
 

@@ -32,7 +32,6 @@ _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)?([0-5]\d)?(\.\d{1,6})?([+-]\d{4})
 _WRITTEN_DATE = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
 _TEXTS = frozenset({"ST", "TX", "FT", "", "ID", "IS"})
 _CODED = frozenset({"CE", "CWE", "CNE", "CF", "CD"})
-_NUMBERS = frozenset({"NM"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,7 @@ Concept = Callable[[Value], dict[str, Any] | None]
 Time = Callable[[str], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True):
     """Reads values by the rules of a profile. `concept` reads a coded value, `time` a time in the sender's zone."""
 
     rules: ValueRules
@@ -81,7 +79,8 @@ class Reader:
         decimals: int | None = None,
     ) -> Reading:
         """The value of OBX-5 by OBX-2. `words` and `decimals` are those of the test."""
-        kind = self.rules.types.get(kind, kind)
+        if self.rules.types:
+            kind = self.rules.types.get(kind, kind)
         if len(values) > 1:
             values = tuple([one for one in values if not one.empty])
         if not values:
@@ -101,7 +100,7 @@ class Reader:
     def _one(
         self, kind: str, value: Value, unit: Unit, words: Mapping[str, Word], decimals: int | None
     ) -> Reading:
-        if kind in _NUMBERS:
+        if kind == "NM":
             return self._number(self._told(value), unit, words, decimals)
         if kind in _TEXTS:
             text = self._told(value) if value.delimiters.component in value.raw else value.whole().strip()
@@ -182,21 +181,26 @@ class Reader:
             found = _COMPARED.fullmatch(text.strip())
             assert found is not None
             comparator, number = found[1] or "", self.number(found[2])
+            comparator = _COMPARATORS.get(comparator, comparator)
         if number is None:
             return None
         if decimals is not None:
             number = number.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
         made: Members = {"value": number}
-        comparator = _COMPARATORS.get(comparator, comparator)
         if comparator:
             made["comparator"] = comparator
-        made.update(unit.members())
+        if unit.text or unit.code:
+            made.update(unit.members())
         return made
 
     def number(self, text: str) -> Decimal | None:
         """The number that a text writes by the rules, with its digits; None when it is none."""
         text = text.strip()
         mark, thousands = self.rules.decimal, self.rules.thousands
+        plain = mark == "." and not thousands and text.isascii() and text.replace(".", "", 1).isdecimal()
+        if plain and len(text) <= _MOST_DIGITS:
+            # digits and a point, as nearly all are
+            return Decimal(text)
         if thousands and thousands in text:
             whole, _, rest = text.partition(mark) if len(mark) == 1 else (text, "", "")
             if thousands in rest or not _grouped(whole, thousands):

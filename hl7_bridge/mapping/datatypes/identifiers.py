@@ -58,24 +58,26 @@ def own_name(context: Context) -> str:
 @maps("CX.1", "CX.4", "CX.5", "CX.6", "CX.7", "CX.8", "CX.9", "CX.10")
 def identifier(value: Value, context: Context) -> dict[str, Any] | None:
     """A CX; None when it has no value."""
-    number = value.text(1).strip()
+    text = value.text
+    number = text(1).strip()
     if number in ("", NULL):
         return None
     found: dict[str, Any] = {}
-    kind = value.text(5).strip()
+    kind, namespace = text(5).strip(), text(4)
     if kind:
         found["type"] = {"coding": [{"system": TYPES, "code": kind}]}
-    parts = next((n for n in (4, 9, 10) if value.text(n).strip()), 4)
+    shown = namespace.strip()
+    parts = 4 if shown else next((n for n in (9, 10) if text(n).strip()), 4)
     if parts != 4 and not value.raw_component(4).strip("&"):
         # the jurisdiction or the department that assigned it, as CWE
-        found["system"] = authority(value.text(parts, 1), "", "", context)
+        found["system"] = authority(text(parts, 1), "", "", context)
     else:
-        found["system"] = authority(value.text(4), value.text(4, 2), value.text(4, 3), context)
+        found["system"] = authority(namespace, text(4, 2), text(4, 3), context)
     found["value"] = number
-    told = between(value.text(7), value.text(8), context)
+    told = between(text(7), text(8), context)
     if told is not None:
         found["period"] = told
-    assigner = value.text(6).strip() or value.text(4).strip()
+    assigner = text(6).strip() or shown
     if assigner:
         found["assigner"] = {"display": assigner}
     return found
@@ -84,6 +86,8 @@ def identifier(value: Value, context: Context) -> dict[str, Any] | None:
 @maps("EI.1", "EI.2", "EI.3", "EI.4")
 def entity(value: Value, context: Context) -> dict[str, Any] | None:
     """An EI; None when it has no value."""
+    if not value.raw:
+        return None
     number = value.text(1).strip()
     if number in ("", NULL):
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from hl7_bridge.delivery import Query, Resource
 from hl7_bridge.mapping.datatypes.identifiers import authority, identifier
-from hl7_bridge.mapping.draft import Draft, Held, Problem
+from hl7_bridge.mapping.draft import Draft, Held, Problem, token
 from hl7_bridge.mapping.records import Context
 from hl7_bridge.mapping.results.events import Reported, Results, Sampled
 from hl7_bridge.mapping.segments.pid import create_patient, find_patient, new_patient, survivor
@@ -31,6 +31,8 @@ class Anchors:
 
     def specimen(self, sampled: Sampled) -> Resource | None:
         """The specimen of this number. Raises Held when several patients have one."""
+        if not self.specimens:
+            return None
         numbers = numbers_of(sampled)
         found = [one for one in self.specimens if numbers & specimen_numbers(one)]
         if len(found) > 1 and len({_subject(one) for one in found}) > 1:
@@ -47,6 +49,8 @@ class Anchors:
 
     def orders_of(self, report: Reported, specimen: Resource | None) -> list[Resource]:
         """The orders that a report can be for: by placer or filler number, else those of its specimen."""
+        if not self.orders:
+            return []
         told = {number for number in (report.placer.text(1).strip(), report.filler.text(1).strip()) if number}
         found = [one for one in self.orders if told & order_numbers(one)]
         if not found:
@@ -100,12 +104,12 @@ async def find_anchors(event: Results, draft: Draft, context: Context) -> Anchor
         if not anchors.specimens:
             anchors.specimens = await draft.find("Specimen", _any(sorted(samples), system, "accession"))
     if samples | orders:
-        anchors.orders = await draft.find("ServiceRequest", _any(sorted(samples | orders)), 100)
+        numbers = sorted(samples | orders)
+        anchors.orders = await draft.find("ServiceRequest", _any(numbers), 100)
         if not anchors.orders and anchors.specimens:
             here = ",".join(f"Specimen/{one['id']}" for one in anchors.specimens)
             anchors.orders = await draft.find("ServiceRequest", [("specimen", here)], 100)
         if not anchors.orders:
-            numbers = sorted(samples | orders)
             anchors.orders = await draft.find("ServiceRequest", _any(numbers, "", "requisition"), 100)
     return anchors
 
@@ -181,7 +185,9 @@ async def _by_number(event: Results, linked: set[str], draft: Draft, context: Co
 
 def _linked(event: Results, anchors: Anchors) -> set[str]:
     """The patients that the specimens and orders belong to."""
-    found = set()
+    found: set[str] = set()
+    if not anchors.specimens and not anchors.orders:
+        return found
     for report in event.reports:
         specimens = [one for sampled in report.specimens if (one := anchors.specimen(sampled)) is not None]
         first = specimens[0] if specimens else None
@@ -247,11 +253,5 @@ def _subject(resource: Mapping[str, Any]) -> str:
 
 def _any(numbers: Iterable[str], system: str = "", parameter: str = "identifier") -> Query:
     """A search for any of these numbers; in any system when none is given."""
-    lead = f"{_escaped(system)}|" if system else ""
-    return [(parameter, ",".join(f"{lead}{_escaped(number)}" for number in numbers))]
-
-
-def _escaped(text: str) -> str:
-    for character in "\\$,|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    lead = f"{token(system)}|" if system else ""
+    return [(parameter, ",".join([f"{lead}{token(number)}" for number in numbers]))]

@@ -45,21 +45,18 @@ class Patient:
 def results_of(message: Message, profile: Profile) -> list[Results]:
     """The events of a message, one for each patient that it tells results of."""
     sent = message.header.text(7)
-    return [
-        Results(
-            subject_of(patient, profile),
-            [reported_of(group, profile) for group in patient.groups if not _of_control(group, profile)],
-            sent,
-            message.delimiters,
-        )
-        for patient in grouped(message, profile)
-        if any(not _of_control(group, profile) for group in patient.groups)
-    ]
+    found: list[Results] = []
+    for patient in grouped(message, profile):
+        groups = [group for group in patient.groups if not _of_control(group, profile)]
+        if groups:
+            reports = [reported_of(group, profile) for group in groups]
+            found.append(Results(subject_of(patient, profile), reports, sent, message.delimiters))
+    return found
 
 
 def _of_control(group: Group, profile: Profile) -> bool:
     """Whether a group is about a control or calibrator that stands among patients' specimens."""
-    return any(
+    return bool(group.specimens) and any(
         one.name == "SPM" and is_control(one, profile) for segments in group.specimens for one in segments
     )
 
@@ -73,6 +70,9 @@ def grouped(message: Message, profile: Profile) -> list[Patient]:
             step(walk, segment, n)
     walk.finish()
     return walk.patients
+
+
+_OF_SPECIMENS = frozenset(("SPM", "SAC", "OBR"))
 
 
 class _Walk:
@@ -97,8 +97,10 @@ class _Walk:
         self.target: list[Segment] | None = None
 
     def _leads(self, message: Message) -> bool:
-        first = next((name for name in self.names if name in ("SPM", "SAC", "OBR")), "")
-        return first in ("SPM", "SAC")
+        for name in self.names:
+            if name in _OF_SPECIMENS:
+                return name != "OBR"
+        return False
 
     def finish(self) -> None:
         """The end of a patient."""
@@ -122,17 +124,18 @@ class _Walk:
         self.patient.visit = segment
 
     def orc(self, segment: Segment, n: int) -> None:
-        following = next(
-            (name for name in self.names[n + 1 :] if name in ("OBR", "OBX", "ORC", "SPM", "PID")), ""
-        )
         current = self.group
         belongs = current is not None and current.order is None and not current.results
-        if current is not None and belongs and (self.order_follows or following == "OBX"):
+        if current is not None and belongs and (self.order_follows or self._following(n) == "OBX"):
             current.order = segment
         else:
             self.alone()
             self.order = segment
         self.target = None
+
+    def _following(self, n: int) -> str:
+        """What comes first after an ORC of what it can belong to."""
+        return next((name for name in self.names[n + 1 :] if name in ("OBR", "OBX", "ORC", "SPM", "PID")), "")
 
     def alone(self) -> None:
         if self.orders_alone and self.order is not None:
@@ -244,13 +247,19 @@ def reported_of(group: Group, profile: Profile) -> Reported:
     at_hand = {one.name: one for one in (group.request, group.order) if one is not None}
     report.specimens = [_specimen(segments, at_hand, profile) for segments in group.specimens]
     if not report.specimens:
-        told = sampled_of(None, at_hand, profile)
-        if told.number or not told.kind.empty:
-            report.specimens = [told]
-    report.notes = list(texts_of(group.notes))
+        request = group.request
+        # without paths of the profile it is OBR-15 alone that tells of one
+        if profile.specimen.paths or (request is not None and request.raw(15)):
+            told = sampled_of(None, at_hand, profile)
+            if told.number or not told.kind.empty:
+                report.specimens = [told]
+    if group.notes:
+        report.notes = list(texts_of(group.notes))
+    rules = profile.results
+    chosen = bool(rules.counts or rules.ignored)
     for n, (segment, notes) in enumerate(group.results, 1):
-        if counts(segment, profile.results):
-            observed = observed_of(segment, notes, profile.results)
+        if not chosen or counts(segment, rules):
+            observed = observed_of(segment, notes, rules)
             observed.where = f"OBX[{segment.text(1) or n}]"
             if notes:
                 observed.notes = list(texts_of(notes))

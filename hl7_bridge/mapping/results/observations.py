@@ -33,7 +33,7 @@ from hl7_bridge.mapping.tables.results import (
 )
 from hl7_bridge.mapping.units import NONE, Unit, is_ucum
 from hl7_bridge.mapping.values import Reading, absent_reason
-from hl7_bridge.message import NULL
+from hl7_bridge.message import NULL, Value
 
 SOURCE = "urn:osler:hl7:"
 STATUS = "https://osler.health/fhir/StructureDefinition/hl7-status"
@@ -86,7 +86,8 @@ def observation_status(told: str, report: str, default: str) -> str | None:
 
 def observation_of(observed: Observed, place: Place, around: Surroundings) -> Made | None:
     """The Observation of a result; None when it is no result (OBX-11 is O)."""
-    status = observation_status(observed.status, place.status, around.profile.results.status)
+    rules = around.profile.results
+    status = observation_status(observed.status, place.status, rules.status)
     if status is None:
         return None
     if observed.status and observed.status not in OBSERVATION_STATUS:
@@ -98,7 +99,7 @@ def observation_of(observed: Observed, place: Place, around: Surroundings) -> Ma
         reading = around.reader.read(observed.kind, observed.values, unit)
     else:
         reading = around.reader.read(observed.kind, observed.values, unit, test.words, test.decimals)
-    if "OBX-5" in around.profile.results.asks and "valueCodeableConcept" in reading.members:
+    if "OBX-5" in rules.asks and "valueCodeableConcept" in reading.members:
         reading = _mapped_value(reading, observed, around)
     if reading.problem:
         _tell(around, observed, "unreadable-value", reading.problem, "5", _shown(observed))
@@ -116,8 +117,10 @@ def observation_of(observed: Observed, place: Place, around: Surroundings) -> Ma
         made["extension"] = [{"url": STATUS, "valueCode": observed.status}]
     if place.encounter is not None:
         made["encounter"] = place.encounter
-    sampled = place.sampled.collected[0] if place.sampled is not None else ""
-    effective = around.first_time((observed.observed, sampled, place.collected[0]))
+    effective = around.time(observed.observed) if observed.observed else None
+    if effective is None:
+        sampled = place.sampled.collected[0] if place.sampled is not None else ""
+        effective = around.first_time((sampled, place.collected[0]))
     if effective is not None:
         made["effectiveDateTime"] = effective
     made["issued"] = around.instant(place.reported, observed.analysed)
@@ -150,6 +153,8 @@ def _coded(
     """The code with LOINC in front, the profile's row for it, and whether nobody has mapped it."""
     code = around.memory.code(observed.code)
     local = code.concept
+    if code.has_loinc and local is not None and not around.profile.tests_by_code:
+        return local, None, False
     if local is None:
         told = observed.name or observed.sub
         local = {"text": told or "unknown"}
@@ -189,6 +194,8 @@ def _mapped_value(reading: Reading, observed: Observed, around: Surroundings) ->
 def _unit(observed: Observed, test: Test | None, around: Surroundings) -> Unit:
     raw = observed.unit.raw
     unit, code = around.memory.unit(observed.unit) if raw else (NONE, "")
+    if unit.code:
+        return unit
     if unit is NONE and not raw.strip(FILLERS):
         return Unit(test.unit, test.unit) if test is not None and test.unit else NONE
     if unit.unknown and around.unit_map is not None:
@@ -207,7 +214,7 @@ def _value_into(made: Resource, reading: Reading, observed: Observed) -> None:
         made["component"] = [{"code": made["code"], **one} for one in members["component"]]
     else:
         made.update(members)
-    if reading.members or reading.attached or made["status"] in ("registered", "entered-in-error"):
+    if members or reading.attached or made["status"] in ("registered", "entered-in-error"):
         return
     if made["status"] == "cancelled":
         reason = "not-asked" if observed.status == "N" else "not-performed"
@@ -220,15 +227,15 @@ def _interpret_into(made: Resource, observed: Observed, around: Surroundings, te
     """Interpretations of the flags, and whether the result is critical."""
     told: list[dict[str, Any]] = []
     critical = False
+    words = around.profile.results.flag_words
     for flag in observed.flags:
-        words = around.profile.results.flag_words
         code = words.get(word_key(flag), flag.upper()) if words else flag.upper()
         code = INTERPRETATION_SPELLINGS.get(code, code)
         if not code:
             continue
         critical = critical or code in CRITICAL
         told.append(interpretation(code, flag))
-    beyond = _beyond(made, test)
+    beyond = "" if test is None else _beyond(made, test)
     if beyond and not critical:
         told.append(interpretation(beyond, ""))
         critical = True
@@ -249,10 +256,10 @@ def interpretation(code: str, flag: str) -> dict[str, Any]:
     return made
 
 
-def _beyond(made: Resource, test: Test | None) -> str:
+def _beyond(made: Resource, test: Test) -> str:
     """HH or LL of a number beyond what the profile calls critical."""
     quantity = made.get("valueQuantity")
-    if test is None or test.critical == ("", "") or quantity is None:
+    if test.critical == ("", "") or quantity is None:
         return ""
     low, high = test.critical
     comparator = quantity.get("comparator", "")
@@ -265,7 +272,9 @@ def _beyond(made: Resource, test: Test | None) -> str:
 
 def _rest_into(made: Resource, observed: Observed, around: Surroundings) -> None:
     context = around.context
-    performers = [one for value in observed.observers if (one := person(value, context)) is not None]
+    performers: list[dict[str, Any]] = []
+    if observed.observers:
+        performers = [one for value in observed.observers if (one := person(value, context)) is not None]
     laboratory = organization(observed.laboratory, context) if observed.laboratory.raw else None
     if laboratory is not None:
         performers.append(laboratory)
@@ -275,17 +284,22 @@ def _rest_into(made: Resource, observed: Observed, around: Surroundings) -> None
             performers.append({"type": "Organization", "display": shown})
     if performers:
         made["performer"] = performers
-    for name, values in (("method", observed.methods), ("bodySite", observed.sites)):
-        if values:
-            concept = next((one for value in values if (one := around.concept(value)) is not None), None)
-            if concept is not None:
-                made[name] = concept
+    if observed.methods:
+        _first_concept_into(made, "method", observed.methods, around)
+    if observed.sites:
+        _first_concept_into(made, "bodySite", observed.sites, around)
     if observed.devices:
         device = _device(observed, context)
         if device is not None:
             made["device"] = device
     if observed.notes:
         made["note"] = [{"text": text} for text in observed.notes]
+
+
+def _first_concept_into(made: Resource, name: str, values: Sequence[Value], around: Surroundings) -> None:
+    concept = next((one for value in values if (one := around.concept(value)) is not None), None)
+    if concept is not None:
+        made[name] = concept
 
 
 def _device(observed: Observed, context: Context) -> dict[str, Any] | None:

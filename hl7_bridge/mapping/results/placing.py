@@ -26,11 +26,15 @@ from hl7_bridge.mapping.tables.results import RANKS, REPORT_STATUS
 async def surroundings_of(event: Results, draft: Draft, context: Context) -> Surroundings:
     """What the results of an event share, with what people have mapped where the profile knows no code or unit."""
     around = Surroundings(context, draft, event.sent, event.delimiters)
-    profile = context.profile
-    observed = [one for report in event.reports for one in report.results]
-    if any(_is_unknown(one, around) for one in observed):
+    profile, memory = context.profile, around.memory
+    unknown_code = unknown_unit = False
+    for report in event.reports:
+        for one in report.results:
+            unknown_code = unknown_code or _is_unknown(one, around)
+            unknown_unit = unknown_unit or (one.unit.raw != "" and memory.unit(one.unit)[0].unknown)
+    if unknown_code:
         around.code_map = await codes.concept_map(codes.codes_url(profile), draft)
-    if any(one.unit.raw and around.memory.unit(one.unit)[0].unknown for one in observed):
+    if unknown_unit:
         around.unit_map = await codes.concept_map(codes.units_url(profile), draft)
     return around
 
@@ -62,24 +66,26 @@ def make_results(
         report.collected,
         panel.category,
     )
+    lead = [key_part(panel.key)] if panel.key else []
+    each = around.profile.results.repeat == "each"
     for observed in report.results:
         made = observation_of(observed, place, around)
         if made is None:
             continue
-        parts = [panel.key, made.code, observed.sub]
-        if around.profile.results.repeat == "each":
+        parts = [made.code, observed.sub]
+        if each:
             parts.append(observed.run or observed.analysed or observed.observed)
-        key = "/".join([key_part(part) for part in parts if part])
-        used[key] = used.get(key, 0) + 1
-        if used[key] > 1:
-            key = f"{key}~{used[key]}"
+        key = "/".join(lead + [key_part(part) for part in parts if part])
+        count = used[key] = used.get(key, 0) + 1
+        if count > 1:
+            key = f"{key}~{count}"
         panel.made.append((key, made))
 
 
 async def known_results(panels: list[Panel], around: Surroundings) -> dict[str, Resource]:
     """The Observations that are there already, by key."""
     system = KEYS + sender_of(around)
-    keys = list(dict.fromkeys(key for panel in panels for key, _ in panel.made))
+    keys = list(dict.fromkeys([key for panel in panels for key, _ in panel.made]))
     found: dict[str, Resource] = {}
     for start in range(0, len(keys), 100):
         part = keys[start : start + 100]
@@ -97,21 +103,23 @@ async def placed(
     results: list[dict[str, Any]] = []
     forms: list[dict[str, Any]] = []
     media: list[dict[str, Any]] = []
+    system = KEYS + sender_of(around)
     for key, made in panel.made:
         order = order_of(panel, made)
         if made.reading.attached:
-            number = {"system": KEYS + sender_of(around), "value": key}
+            number = {"system": system, "value": key}
             more, pictures = await attach(made, number, around)
             forms += more
             media += pictures
             if not made.reading.members:
                 continue
-        reference = _place(key, made, known, order, around)
+        reference = _place(system, key, made, known, order, around)
         results.append({"reference": reference})
     return {"result": results, "presentedForm": forms, "media": media}
 
 
 def _place(
+    system: str,
     key: str,
     made: Made,
     known: dict[str, Resource],
@@ -119,7 +127,6 @@ def _place(
     around: Surroundings,
 ) -> str:
     """Write an Observation, as far as it holds against what is there; the reference to it."""
-    system = KEYS + sender_of(around)
     new = made.resource
     new["identifier"] = [{"system": system, "value": key}]
     own = entity(made.told.identifier, around.context) if made.told.identifier.raw else None
@@ -192,11 +199,15 @@ def _set_going(
     around: Surroundings,
 ) -> None:
     """What a result that was written calls for."""
+    critical = made.critical and (is_finished(now["status"]) or now["status"] == "preliminary")
+    corrected = is_corrected(old, now)
+    if not critical and not corrected:
+        return
     number = f"{sender_of(around)}/{key}"
-    if made.critical and is_finished(now["status"]) | (now["status"] == "preliminary"):
+    if critical:
         shown = "~".join(value.whole() for value in made.told.values)
         ask("acknowledge-critical-result", now, reference, f"{number}/{shown}", order, around)
-    if is_corrected(old, now):
+    if corrected:
         ask(
             "review-corrected-result",
             now,

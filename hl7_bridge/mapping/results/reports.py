@@ -68,9 +68,10 @@ def report_of(report: Reported, status: str, around: Surroundings, subject: Mapp
     elif start is not None or end is not None:
         made["effectiveDateTime"] = start or end
     made["issued"] = around.instant(report.reported)
-    people = [one for value in report.interpreters if (one := _interpreter(value, around)) is not None]
-    if people:
-        made["resultsInterpreter"] = people
+    if report.interpreters:
+        people = [one for value in report.interpreters if (one := _interpreter(value, around)) is not None]
+        if people:
+            made["resultsInterpreter"] = people
     if report.notes:
         made["conclusion"] = "\n".join(report.notes)
     return made
@@ -78,9 +79,9 @@ def report_of(report: Reported, status: str, around: Surroundings, subject: Mapp
 
 def merged(old: Resource | None, new: Resource, grown: Mapping[str, Sequence[Any]]) -> Resource | None:
     """The report with what has been added; None when nothing is different."""
-    parts = {name: [*members] for name, members in grown.items() if members}
     if old is None:
-        return {**new, **parts}
+        return {**new, **{name: [*members] for name, members in grown.items() if members}}
+    parts = {name: members for name, members in grown.items() if members}
     base = {**old, **new, "id": old["id"], "meta": {**old.get("meta", {}), **new["meta"]}}
     if decide_report(old, new) == "keep":
         base = dict(old)

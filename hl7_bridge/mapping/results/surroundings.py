@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from hl7_bridge.devices.profile import Profile
 from hl7_bridge.mapping.datatypes.codes import concept
 from hl7_bridge.mapping.datatypes.times import date_time
 from hl7_bridge.mapping.draft import Draft
-from hl7_bridge.mapping.records import Context
+from hl7_bridge.mapping.records import Context, Receipt
 from hl7_bridge.mapping.results import codes
 from hl7_bridge.mapping.units import NONE, Unit, read_unit
 from hl7_bridge.mapping.values import Reader, written_time
@@ -42,29 +43,6 @@ class Code:
     names: tuple[str, ...]
     has_loinc: bool
     is_local: bool
-
-
-class _Sender:
-    """The key of what is remembered of a sender: profile, connection and delimiters."""
-
-    __slots__ = ("connection", "context", "delimiters", "profile")
-
-    def __init__(self, context: Context, delimiters: Delimiters) -> None:
-        self.context = context
-        self.profile = context.profile
-        self.connection = context.receipt.connection
-        self.delimiters = delimiters
-
-    def __hash__(self) -> int:
-        return hash((id(self.profile), self.connection))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Sender)
-            and self.profile is other.profile
-            and self.connection == other.connection
-            and self.delimiters == other.delimiters
-        )
 
 
 class Memory:
@@ -141,8 +119,9 @@ def _kept(known: dict[Any, V], key: Any, value: V) -> V:
 
 
 @lru_cache(256)
-def _memory(sender: _Sender) -> Memory:
-    return Memory(sender.context)
+def _memory(profile: Profile, connection: str, delimiters: Delimiters) -> Memory:
+    """What is remembered of a sender; texts of other delimiters mean other things."""
+    return Memory(Context(profile, Receipt("", connection, 0, b""), UTC))
 
 
 @dataclass(slots=True)
@@ -163,14 +142,15 @@ class Surroundings:
 
     def __post_init__(self) -> None:
         self.profile = self.context.profile
-        self.memory = _memory(_Sender(self.context, self.delimiters))
+        self.memory = _memory(self.profile, self.context.receipt.connection, self.delimiters)
         self.reader = Reader(self.profile.results.values, self.concept, self.time)
 
     def time(self, text: str) -> str | None:
         """A dateTime of a time as it was written; asked once for each text."""
-        if text not in self._times:
-            self._times[text] = written_time(text, lambda told: date_time(told, self.context))
-        return self._times[text]
+        times = self._times
+        if text not in times:
+            times[text] = written_time(text, lambda told: date_time(told, self.context))
+        return times[text]
 
     def concept(self, value: Value) -> dict[str, Any] | None:
         """A CodeableConcept of a value; made once for each text, so nobody may change it."""
@@ -194,7 +174,10 @@ class Surroundings:
 
     def first_time(self, texts: tuple[str, ...]) -> str | None:
         """The first of these times that is one."""
-        return next((made for text in texts if text and (made := self.time(text)) is not None), None)
+        for text in texts:
+            if text and (made := self.time(text)) is not None:
+                return made
+        return None
 
     def instant(self, *texts: str) -> str:
         """The latest of these times that is one, else when the message was sent, else when it was received."""

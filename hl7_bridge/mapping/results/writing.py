@@ -74,15 +74,13 @@ def _panel(report: Reported, event: Results, anchors: Anchors, context: Context)
 
 def _key(report: Reported, event: Results, context: Context) -> str:
     """What the results of a report belong to: a number of its own, in the order of the profile."""
-    sampled = report.specimens[0] if report.specimens else None
-    numbers = {
-        "filler": _number(report.filler),
-        "specimen": "" if sampled is None else sampled.number,
-        "placer": _number(report.placer),
-    }
     for name in context.profile.results.key:
-        if numbers[name]:
-            return numbers[name]
+        if name == "specimen":
+            number = report.specimens[0].number if report.specimens else ""
+        else:
+            number = _number(report.filler if name == "filler" else report.placer)
+        if number:
+            return number
     # without any number: the patient, what was measured and when
     first = event.subject.identifiers[0].text(1) if event.subject.identifiers else ""
     time = report.collected[0] or next((one.observed for one in report.results if one.observed), "")
@@ -99,6 +97,8 @@ def _number(value: Value) -> str:
 
 def _joined(results: list[Observed]) -> list[Observed]:
     """Results without those that say nothing beside one that does; lines of one text are one result."""
+    if len({(key_code(one), one.sub) for one in results}) == len(results):
+        return results
     told = {(key_code(one), one.sub) for one in results if one.values}
     kept: list[Observed] = []
     for one in results:
@@ -123,6 +123,8 @@ def _joined(results: list[Observed]) -> list[Observed]:
 
 def _one_for_each_report(panels: list[Panel]) -> list[Panel]:
     """Panels that are one report (devices that name no panel) are told as one."""
+    if len(panels) == 1:
+        return panels
     found: dict[str, Panel] = {}
     for panel in panels:
         first = found.setdefault(report_key(panel), panel)
@@ -149,7 +151,7 @@ def _hold_unmapped(panels: list[Panel], draft: Draft) -> None:
 
 async def _reports_known(panels: list[Panel], around: Surroundings) -> dict[str, Resource]:
     system = REPORTS + sender_of(around)
-    keys = list(dict.fromkeys(report_key(panel) for panel in panels))
+    keys = list(dict.fromkeys([report_key(panel) for panel in panels]))
     found: dict[str, Resource] = {}
     for start in range(0, len(keys), 100):
         part = keys[start : start + 100]
@@ -182,7 +184,7 @@ def _write_report(
     encounter: Mapping[str, Any] | None,
     around: Surroundings,
 ) -> None:
-    statuses = [made.resource["status"] for _, made in panel.made]
+    statuses = {made.resource["status"] for _, made in panel.made}
     status = report_status(panel.report.status, statuses, around.profile.results.status)
     if not statuses and not panel.report.status and not panel.report.notes and old is None:
         return

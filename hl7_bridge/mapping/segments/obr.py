@@ -5,6 +5,8 @@ https://hl7.org/fhir/uv/v2mappings/ (OBR and ORC to DiagnosticReport and Service
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from hl7_bridge.devices.profile import Profile
 from hl7_bridge.mapping.results.events import EMPTY, Reported
 from hl7_bridge.mapping.rows import maps
@@ -24,6 +26,9 @@ SKIPS = {
 }
 
 
+_NONE: frozenset[tuple[str, int]] = frozenset()
+
+
 @maps(
     "OBR-2", "OBR-3", "OBR-4", "OBR-7", "OBR-8", "OBR-16", "OBR-22", "OBR-24", "OBR-25", "OBR-31",
     "OBR-32", "OBR-33", "OBR-34", "ORC-1", "ORC-2", "ORC-3", "ORC-12",
@@ -31,39 +36,43 @@ SKIPS = {
 def report_of(request: Segment | None, order: Segment | None, profile: Profile) -> Reported:
     """The event of an OBR with its ORC, as far as there are any."""
     report = Reported(order=order, request=request)
-    taken = {(pick.segment, pick.field) for pick in profile.specimen.paths}
+    taken = (
+        {(pick.segment, pick.field) for pick in profile.specimen.paths} if profile.specimen.paths else _NONE
+    )
     if order is not None:
         report.control = order.text(1).strip().upper()
         report.placer = told(order, 2, taken)
         report.filler = told(order, 3, taken)
-        report.requesters = order.values(12)
+        if order.raw(12):
+            report.requesters = order.values(12)
     if request is None:
         return report
     placer, filler = told(request, 2, taken), told(request, 3, taken)
-    report.placer = placer if not placer.empty else report.placer
-    report.filler = filler if not filler.empty else report.filler
+    report.placer = report.placer if placer is EMPTY else placer
+    report.filler = report.filler if filler is EMPTY else filler
     report.service = request.value(4)
     report.collected = (_time(request, 7), _time(request, 8))
-    report.requesters = request.values(16) or report.requesters
+    if request.raw(16):
+        report.requesters = request.values(16) or report.requesters
     report.reported = _time(request, 22)
     report.section = request.text(24).strip()
-    report.status = _status(request)
-    report.interpreters = (*request.values(32), *request.values(33), *request.values(34))
-    report.reasons = request.values(31)
+    report.status = _time(request, 25).upper()
+    if request.length > 30:
+        report.interpreters = (*request.values(32), *request.values(33), *request.values(34))
+        report.reasons = request.values(31)
     return report
 
 
-def told(segment: Segment, field: int, taken: set[tuple[str, int]]) -> Value:
+def told(segment: Segment, field: int, taken: Set[tuple[str, int]]) -> Value:
     """A number of the order, unless the field holds that of the specimen for this device."""
+    if not segment.raw(field) or (taken and (segment.name, field) in taken):
+        return EMPTY
     value = segment.value(field)
-    return EMPTY if (segment.name, field) in taken or value.text(1).strip() in ("", NULL) else value
+    return EMPTY if value.text(1).strip() in ("", NULL) else value
 
 
 def _time(segment: Segment, field: int) -> str:
+    if not segment.raw(field):
+        return ""
     text = segment.text(field).strip()
-    return "" if text == NULL else text
-
-
-def _status(segment: Segment) -> str:
-    text = segment.text(25).strip().upper()
     return "" if text == NULL else text

@@ -37,23 +37,26 @@ def counts(segment: Segment, rules: ResultRules) -> bool:
 )  # fmt: skip
 def observed_of(segment: Segment, notes: list[Segment], rules: ResultRules) -> Observed:
     """The event of an OBX with its NTE."""
-    values, value = segment.values, segment.value
+    values, value, text = segment.values, segment.value, segment.text
     told = segment.fields
-    observed = Observed(
-        code=_code(segment, rules) if rules.code else value(3),
-        kind=_kind(segment.text(2)),
-        values=values(5),
-        sub=_clean(segment.text(4)),
-        status=_clean(segment.text(11)).upper(),
-        observed=segment.text(14),
-    )
     length = len(told)
+    observed = Observed(
+        _code(segment, rules) if rules.code else value(3),
+        _kind(text(2)),
+        values(5),
+    )
+    if length > 4 and told[4]:
+        observed.sub = _clean(text(4))
     if length > 6 and told[6]:
         observed.unit = value(6)
     if length > 7 and told[7]:
         observed.range = _range(value(7))
     if rules.flags or (length > 8 and told[8]):
         observed.flags = _flags(segment, notes, rules)
+    if length > 11 and told[11]:
+        observed.status = _clean(text(11)).upper()
+    if length > 14 and told[14]:
+        observed.observed = text(14)
     if rules.name:
         observed.name = first(rules.name, segment)
     if length < 16:
@@ -68,7 +71,7 @@ def observed_of(segment: Segment, notes: list[Segment], rules: ResultRules) -> O
     if raw(18):
         observed.devices = values(18)
     if raw(19):
-        observed.analysed = segment.text(19)
+        observed.analysed = text(19)
     if raw(20):
         observed.sites = values(20)
     if raw(21):
@@ -102,7 +105,7 @@ def _kind(told: str) -> str:
 
 def _flags(segment: Segment, notes: list[Segment], rules: ResultRules) -> tuple[str, ...]:
     if not rules.flags:
-        return tuple(flag for one in segment.values(8) if (flag := _clean(one.text(1))))
+        return tuple([flag for one in segment.values(8) if (flag := _clean(one.text(1)))])
     found: list[str] = []
     for pick in rules.flags:
         places = [segment] if pick.segment == "OBX" else [note for note in notes if note.name == pick.segment]

@@ -43,10 +43,10 @@ SKIPS = {
 def identifiers(pid: Segment, context: Context) -> list[dict[str, Any]]:
     """All identifiers of the patient; those of PID-3 first."""
     found = [identifier(value, context) for field in (3, 2, 4) for value in pid.values(field)]
-    if told(pid.value(19), 1):
+    if pid.raw(19) and told(pid.value(19), 1):
         found.append(typed({"system": SSN, "value": told(pid.value(19), 1)}, "SS"))
     licence = pid.value(20)
-    if told(licence, 1):
+    if licence.raw and told(licence, 1):
         state = licence.text(2).strip()
         one = typed({"system": f"https://osler.health/fhir/hl7v2/authority/DL-{state}".rstrip("-")}, "DL")
         one["value"] = told(licence, 1)
@@ -69,7 +69,7 @@ async def find_patient(pid: Segment, draft: Draft, context: Context) -> Resource
         raise Held(Problem("unmatched-patient", "The message has no patient identifier.", "PID-3", "", True))
     found: dict[str, Resource] = {}
     for patient in await draft.any_of("Patient", keys):
-        surviving = await survivor(patient, draft)
+        surviving = await survivor(patient, draft) if "link" in patient else patient
         found[surviving["id"]] = surviving
     if len(found) > 1:
         said = " ".join(value for _, value in keys)
