@@ -119,7 +119,9 @@ def _wishes(message: Message | None, outcome: Outcome, answering: Answering, sta
 
 
 def _condition(header: Segment | None, field: int) -> str:
-    found = "" if header is None else header.text(field).strip().upper()
+    if header is None or not header.raw(field):
+        return ""
+    found = header.text(field).strip().upper()
     return found if found in _CONDITIONS else ""
 
 
@@ -174,7 +176,7 @@ def _header(
     fields = [""] * 19
     fields[0:3] = ["MSH", d.field, encoding]
     fields[3:7] = [_echo(message, number, delimiters) for number in (5, 6, 3, 4)]
-    fields[7] = f"{datetime.fromtimestamp(time // 1_000_000, UTC):%Y%m%d%H%M%S}+0000"
+    fields[7] = _second(time // 1_000_000)
     fields[9] = d.component.join(kinds)
     fields[10] = sha256(made_from.encode()).hexdigest()[:20].upper()
     fields[11] = _echo(message, 11, delimiters) or "P"
@@ -182,6 +184,11 @@ def _header(
     fields[12] = _echo(message, 12, delimiters) if told else version
     fields[18] = _echo(message, 18, delimiters)
     return fields
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d%H%M%S}+0000"
 
 
 def _error(outcome: Outcome, delimiters: Delimiters, version: str) -> list[str]:
@@ -212,14 +219,15 @@ def _copy(
 
 def _echo(message: Message | None, field: int, delimiters: Delimiters, component: int = 0) -> str:
     """A field of the header as it was sent, without control characters; one component of it when it is named."""
-    if message is None or message.header.name not in HEADERS:
+    if message is None:
         return ""
-    raw = message.header.raw(field)
-    if not raw:
+    header = message.segments[0]
+    raw = header.raw(field)
+    if not raw or header.name not in HEADERS:
         return ""
     if delimiters is not message.delimiters:
-        return _clean(escape(message.header.value(field).text(component or 1), delimiters))
-    return _clean(message.header.value(field).raw_component(component) if component else raw)
+        return _clean(escape(header.value(field).text(component or 1), delimiters))
+    return _clean(header.value(field).raw_component(component) if component else raw)
 
 
 def _clean(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -107,11 +107,12 @@ class Bridge:
 
     async def _kept(self, sharing: Sequence[Connection], raw: bytes, address: str) -> _Kept:
         """Read and keep a message, and make the answers that are due at once."""
-        message = _read(raw)
+        batch = is_batch(raw)
+        message = _read(raw, batch)
         name, profile = self._source(sharing, message, address)
-        if message is not None and profile.transport.charsets and not is_batch(raw):
+        if message is not None and profile.transport.charsets and not batch:
             message = parse(raw, profile.transport.charsets)
-        kept = _Kept(name, profile, raw if message is None or is_batch(raw) else message)
+        kept = _Kept(name, profile, raw if message is None or batch else message)
         if message is not None and profile.transport.strict_charset and _NOT_TEXT in message.warnings:
             self.tallies.refused(name)
             kept.refuse(
@@ -136,7 +137,7 @@ class Bridge:
         self, sharing: Sequence[Connection], raw: bytes, reason: str, address: str = ""
     ) -> tuple[bytes, ...]:
         """Keep what began as a message and did not end as one, and why (`framing.Broken`); it is not answered. Raises Unreachable."""
-        name, _ = self._source(sharing, _read(raw), address)
+        name, _ = self._source(sharing, _read(raw, is_batch(raw)), address)
         received = await self.journal.receive(name, raw, self._clock(), broken=reason)
         self.tallies.arrived(name, self._clock(), duplicate=received.duplicate, complete=False)
         self._submit(received, broken=reason)
@@ -151,7 +152,7 @@ class Bridge:
 
     def _submit(self, received: Received, *, broken: str = "", understood: Understood | None = None) -> None:
         if not received.duplicate:
-            status = replace(first_status(broken), version=received.version)
+            status = first_status(broken, received.version)
             self.pipeline.submit(JournalEntry(received.receipt, status), understood)
 
     async def _mapped(self, kept: _Kept) -> Outcome:
@@ -234,10 +235,10 @@ class Bridge:
         self.tallies.depth = self.pipeline.depth
 
 
-def _read(raw: bytes) -> Message | None:
+def _read(raw: bytes, batch: bool) -> Message | None:
     """The message, the first one of a batch; None for what is none."""
     try:
-        if is_batch(raw):
+        if batch:
             raw = next(iter(split(raw).messages), raw)
         return parse(raw)
     except NotHl7:

@@ -77,6 +77,8 @@ def _character(number: int) -> str | None:
 
 def escape(text: str, delimiters: Delimiters) -> str:
     """The text as it is sent: delimiters and control characters as sequences."""
+    if not text:
+        return text
     special = {
         delimiters.escape: "E",
         delimiters.field: "F",

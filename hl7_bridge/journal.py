@@ -145,8 +145,8 @@ def message_type(raw: bytes) -> str:
     start = raw.find(b"MSH")
     if start < 0 or len(raw) < start + 8:
         return ""
-    header = raw[start : start + 1000].replace(b"\n", b"\r").split(b"\r", 1)[0]
-    fields = header.split(header[3:4])
+    header = raw[start : start + 1000].split(b"\r", 1)[0].split(b"\n", 1)[0]
+    fields = header.split(header[3:4], 9)
     if len(fields) < 9:
         return ""
     parts = fields[8].split(header[4:5])[:2]
@@ -154,13 +154,15 @@ def message_type(raw: bytes) -> str:
     return text if 0 < len(text) <= 20 and text.isprintable() else ""
 
 
-def first_status(broken: str = "") -> Status:
+def first_status(broken: str = "", version: str = "") -> Status:
     """Where an entry stands when it is made; `broken` as in `Journal.receive`."""
-    return Status(decisions=(f"{BROKEN_OFF} {broken}",)) if broken else Status()
+    return Status(decisions=(f"{BROKEN_OFF} {broken}",) if broken else (), version=version)
 
 
 def broken_off(status: Status) -> str | None:
     """How the message of an entry was broken off; None when it was not."""
+    if not status.decisions:
+        return None
     found = (d for d in status.decisions if d.partition(" ")[0] == BROKEN_OFF)
     return next((d.partition(" ")[2] for d in found), None)
 
@@ -181,6 +183,8 @@ def replayed(status: Status, decision: str) -> Status:
 
 def plain(text: str) -> str:
     """The text as a FHIR string can have it: bytes that were no text are shown, control characters are spaces."""
+    if text.isprintable():
+        return text[:MOST_TEXT].strip()
     shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else " " for c in shown)[:MOST_TEXT].strip()
 
@@ -195,7 +199,8 @@ def binary_of(receipt: Receipt, status: Status) -> Resource:
     tags = [tag(STATE, status.state), tag(CONNECTION, receipt.connection)]
     kind = message_type(receipt.raw)
     tags += [tag(MESSAGE, kind)] if kind else []
-    tags += [tag(PARTITION, key) for key in status.partition.split("\n") if plain(key)]
+    if status.partition:
+        tags += [tag(PARTITION, key) for key in status.partition.split("\n") if plain(key)]
     tags += [tag(WAITS_FOR, task) for task in status.waits_for]
     tags += [tag(DECISION, decision) for decision in status.decisions]
     tags += [tag(ATTEMPT, str(status.attempt))] if status.attempt else []

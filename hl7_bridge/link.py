@@ -25,6 +25,8 @@ TOO_LONG = Outcome("rejected", "207", "The message is too long.")
 log = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024
+# so little may wait to be sent without anybody waiting for it: the low mark of asyncio's flow control
+_LITTLE = 16 * 1024
 
 
 class Receiver(Protocol):
@@ -145,8 +147,11 @@ class Link:
         seconds, why = self._patience()
         self._reading = asyncio.current_task()
         try:
-            async with asyncio.timeout(seconds):
+            if seconds is None:
                 data = await self._reader.read(_CHUNK)
+            else:
+                async with asyncio.timeout(seconds):
+                    data = await self._reader.read(_CHUNK)
         except TimeoutError:
             if why == "silence":
                 return self._framing.silence()
@@ -248,6 +253,9 @@ class Link:
                 self._writer.write(event.data)
 
     async def _drain(self) -> None:
+        writer = self._writer
+        if writer.transport.get_write_buffer_size() < _LITTLE and not writer.is_closing():
+            return
         async with asyncio.timeout(self._limits.write_seconds or None):
             await self._writer.drain()
 

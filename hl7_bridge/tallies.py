@@ -43,7 +43,10 @@ class Tallies:
     depth: int = 0
 
     def of(self, connection: str) -> Tally:
-        return self.connections.setdefault(connection, Tally())
+        found = self.connections.get(connection)
+        if found is None:
+            found = self.connections[connection] = Tally()
+        return found
 
     def arrived(self, connection: str, now: int, *, duplicate: bool, complete: bool = True) -> None:
         """A message was received and is kept, or was kept already."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import replace
 
 from fhir_r4.errors import Conflict, Unavailable
 from fhir_r4.jsonio import decode_object
@@ -66,11 +65,12 @@ class StoreJournal:
             receipt = Receipt(id, connection, now, raw)
             made = await self._create(receipt, first_status(broken))
             if made is not None:
-                kept = replace(receipt, received=made.updated)
-                return Received(kept, duplicate=False, version=str(made.version))
+                return Received(
+                    Receipt(id, connection, made.updated, raw), duplicate=False, version=str(made.version)
+                )
             first = await self._received(receipt.id)
             if not self._window or first + self._window > now:
-                return Received(replace(receipt, received=first), duplicate=True)
+                return Received(Receipt(id, connection, first, raw), duplicate=True)
             number += 1
 
     async def _create(self, receipt: Receipt, status: Status) -> Stored | None:

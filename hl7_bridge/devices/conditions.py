@@ -63,14 +63,15 @@ class Condition:
 
     def of(self, segment: Segment) -> bool:
         """Whether it holds for one segment."""
-        return all(pattern.fullmatch(pick.of(segment)) for pick, pattern in self.tests)
+        return all(pattern.fullmatch(pick.of(segment)) is not None for pick, pattern in self.tests)
 
     def of_message(self, message: Message) -> bool:
         """Whether it holds for a message: for every segment of each name; one that is missing tells nothing."""
         for pick, pattern in self.tests:
-            texts = {pick.of(segment) for segment in message.all(pick.segment)} or {""}
-            if not all(pattern.fullmatch(text) for text in texts):
-                return False
+            texts = {pick.of(one) for one in message.segments if one.name == pick.segment} or {""}
+            for text in texts:
+                if pattern.fullmatch(text) is None:
+                    return False
         return True
 
     def is_about(self, name: str) -> bool:

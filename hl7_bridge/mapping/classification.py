@@ -27,16 +27,18 @@ def kind_of(message: Message, profile: Profile) -> Kind:
     """What a message is for this kind of sender."""
     kind = _KINDS.get(message.type, "administrative")
     if kind == "result":
-        roles = {segment.text(11) for segment in message.all("SPM")}
-        header = message.header
-        controls, calibrations = profile.recognition.quality_control, profile.recognition.calibration
-        if header.text(11) == "Q" or header.text(16) == "2" or roles == {"Q"}:
+        roles = {segment.text(11) for segment in message.segments if segment.name == "SPM"}
+        header, recognition = message.header, profile.recognition
+        wanted = header.text(16)
+        if header.text(11) == "Q" or wanted == "2" or roles == {"Q"}:
             return "quality-control"
-        if header.text(16) == "1" or roles == {"C"}:
+        if wanted == "1" or roles == {"C"}:
             return "calibration"
-        if any(rule.of_message(message) for rule in controls):
+        if recognition.quality_control and any(
+            rule.of_message(message) for rule in recognition.quality_control
+        ):
             return "quality-control"
-        if any(rule.of_message(message) for rule in calibrations):
+        if recognition.calibration and any(rule.of_message(message) for rule in recognition.calibration):
             return "calibration"
     if kind == "order" and profile.orders == "orr" and message.get("ORC-1") == "RF":
         return "query"
@@ -83,23 +85,29 @@ def _numbers(segment: Segment, fields: Iterable[int]) -> Iterable[str]:
                 yield number
 
 
+_NAMING = frozenset(("SPM", "OBR", "ORC", "SAC", "PID"))
+
+
 def _of_results(message: Message, profile: Profile) -> list[str]:
     """The numbers of specimens, and of orders; the patient's only where there are none."""
     keys: list[str] = []
     at_hand: dict[str, Segment] = {}
+    paths = profile.specimen.paths
     for segment in message.segments:
-        if segment.name in ("SPM", "OBR", "ORC", "SAC", "PID"):
-            at_hand[segment.name] = segment
-        if segment.name in ("SPM", "OBR", "SAC"):
-            number = picked(profile.specimen.paths, at_hand)
+        name = segment.name
+        if name not in _NAMING:
+            continue
+        at_hand[name] = segment
+        if paths and name in ("SPM", "OBR", "SAC"):
+            number = picked(paths, at_hand)
             if number:
                 keys.append(f"specimen {number}")
-        if segment.name in ("OBR", "ORC"):
+        if name in ("OBR", "ORC"):
             keys += [f"order {number}" for number in _numbers(segment, (2, 3))]
-        elif segment.name == "SPM":
+        elif name == "SPM":
             keys += [
                 f"specimen {one}" for one in (segment.text(2, 1), segment.text(2, 2)) if one not in ("", NULL)
             ]
-        elif segment.name == "SAC":
+        elif name == "SAC":
             keys += [f"specimen {number}" for number in _numbers(segment, (3, 4))]
     return keys or _of_patients(message)
