@@ -82,6 +82,14 @@ class Value(Struct, frozen=True, gc=False):
         """A component without escapes, '' when it is not there; NULL stays NULL. Counted from 1."""
         return _part(self.raw, self.delimiters, component, subcomponent)
 
+    def texts(self, count: int) -> list[str]:
+        """The first components, each as `text` gives it: read at once."""
+        raw, marks = self.raw, self.delimiters
+        parts = raw.split(marks.component, count)[:count]
+        if marks.subcomponent in raw or marks.escape in raw:
+            parts = [_part(part, marks, 1, 1) for part in parts]
+        return parts + [""] * (count - len(parts))
+
     def raw_component(self, component: int = 1) -> str:
         """A component as it was sent."""
         if self.delimiters.component not in self.raw:
@@ -147,15 +155,14 @@ class Segment(Struct, eq=False):
 
     def value(self, field: int, repetition: int = 1) -> Value:
         """One repetition of a field; empty when it is not there."""
-        raw = self.raw(field)
-        if not raw:
-            return Value(raw, self.delimiters)
-        if self.delimiters.repetition in raw and not (field == 2 and self.name in HEADERS):
-            parts = raw.split(self.delimiters.repetition)
+        found, marks = self._fields or self.fields, self.delimiters
+        raw = found[field] if field < len(found) else ""
+        if marks.repetition in raw and not (field == 2 and self.name in HEADERS):
+            parts = raw.split(marks.repetition, repetition)
             raw = parts[repetition - 1] if repetition <= len(parts) else ""
         elif repetition > 1:
             raw = ""
-        return Value(raw, self.delimiters)
+        return Value(raw, marks)
 
     def values(self, field: int) -> tuple[Value, ...]:
         """The repetitions of a field that tell something; NULL is something."""

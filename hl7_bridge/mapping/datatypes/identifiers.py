@@ -58,26 +58,24 @@ def own_name(context: Context) -> str:
 @maps("CX.1", "CX.4", "CX.5", "CX.6", "CX.7", "CX.8", "CX.9", "CX.10")
 def identifier(value: Value, context: Context) -> dict[str, Any] | None:
     """A CX; None when it has no value."""
-    text = value.text
-    number = text(1).strip()
+    number, _, _, namespace, kind, facility, start, end, jurisdiction, department = value.texts(10)
+    number = number.strip()
     if number in ("", NULL):
         return None
     found: dict[str, Any] = {}
-    kind, namespace = text(5).strip(), text(4)
-    if kind:
-        found["type"] = {"coding": [{"system": TYPES, "code": kind}]}
-    shown = namespace.strip()
-    parts = 4 if shown else next((n for n in (9, 10) if text(n).strip()), 4)
-    if parts != 4 and not value.raw_component(4).strip("&"):
+    if kind.strip():
+        found["type"] = {"coding": [{"system": TYPES, "code": kind.strip()}]}
+    elsewhere = jurisdiction if jurisdiction.strip() else department
+    if not namespace.strip() and elsewhere.strip() and not value.raw_component(4).strip("&"):
         # the jurisdiction or the department that assigned it, as CWE
-        found["system"] = authority(text(parts, 1), "", "", context)
+        found["system"] = authority(elsewhere, "", "", context)
     else:
-        found["system"] = authority(namespace, text(4, 2), text(4, 3), context)
+        found["system"] = authority(namespace, value.text(4, 2), value.text(4, 3), context)
     found["value"] = number
-    told = between(text(7), text(8), context)
+    told = between(start, end, context)
     if told is not None:
         found["period"] = told
-    assigner = text(6).strip() or shown
+    assigner = facility.strip() or namespace.strip()
     if assigner:
         found["assigner"] = {"display": assigner}
     return found
@@ -88,10 +86,11 @@ def entity(value: Value, context: Context) -> dict[str, Any] | None:
     """An EI; None when it has no value."""
     if not value.raw:
         return None
-    number = value.text(1).strip()
+    number, namespace, universal, kind = value.texts(4)
+    number = number.strip()
     if number in ("", NULL):
         return None
-    return {"system": authority(value.text(2), value.text(3), value.text(4), context), "value": number}
+    return {"system": authority(namespace, universal, kind, context), "value": number}
 
 
 def typed(found: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -82,9 +82,10 @@ class _Walk:
         self.names = [segment.name for segment in message.segments]
         position = profile.specimen.position
         self.leading = position == "before" or (position == "auto" and self._leads(message))
-        self.order_follows = message.type == "OUL"
+        kind = message.type
+        self.order_follows = kind == "OUL"
         # an order may be told by ORC alone: that it is cancelled, or taken
-        self.orders_alone = message.type not in ("ORU", "OUL")
+        self.orders_alone = kind not in ("ORU", "OUL")
         self.notes_precede = profile.results.notes == "before"
         self.patients: list[Patient] = []
         self.patient = Patient()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hl7_bridge.delivery import Resource
+from hl7_bridge.devices.profile import Profile
 from hl7_bridge.mapping.datatypes.identifiers import entity
 from hl7_bridge.mapping.draft import Draft, identified
 from hl7_bridge.mapping.records import Context
@@ -30,7 +31,9 @@ async def surroundings_of(event: Results, draft: Draft, context: Context) -> Sur
     unknown_code = unknown_unit = False
     for report in event.reports:
         for one in report.results:
-            unknown_code = unknown_code or _is_unknown(one, around)
+            code = memory.code(one.code)
+            one.key = one.key or code.key
+            unknown_code = unknown_code or not (code.has_loinc or _is_known(one, profile))
             unknown_unit = unknown_unit or (one.unit.raw != "" and memory.unit(one.unit)[0].unknown)
     if unknown_code:
         around.code_map = await codes.concept_map(codes.codes_url(profile), draft)
@@ -39,11 +42,10 @@ async def surroundings_of(event: Results, draft: Draft, context: Context) -> Sur
     return around
 
 
-def _is_unknown(observed: Observed, around: Surroundings) -> bool:
-    if around.memory.code(observed.code).has_loinc:
-        return False
-    test = around.profile.test(observed.code.text(1) or observed.name)
-    return test is None or not test.loinc
+def _is_known(observed: Observed, profile: Profile) -> bool:
+    """Whether the profile says the LOINC of a result."""
+    test = profile.test(observed.code.text(1) or observed.name)
+    return test is not None and test.loinc != ""
 
 
 def make_results(

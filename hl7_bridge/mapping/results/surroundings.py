@@ -37,12 +37,16 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code as it was told: its concept, what it is called, and whether it is LOINC, or the sender's own."""
+    """A code as it was told: its concept, what it is called, and whether it is LOINC, or the sender's own.
+
+    `key` is that of its names by which a result is found again, '' when it has none.
+    """
 
     concept: dict[str, Any] | None
     names: tuple[str, ...]
     has_loinc: bool
     is_local: bool
+    key: str = ""
 
 
 class Memory:
@@ -74,9 +78,10 @@ class Memory:
         made = concept(value, self.context)
         told = (value.text(1), value.text(2), value.text(4))
         names = tuple(dict.fromkeys(name for name in told if name and name != NULL))
+        key = " ".join((told[0] or told[1] or told[2]).split())
         if made is None:
-            return Code(None, names, False, True)
-        return Code(made, names, codes.has_loinc(made), codes.is_local(made))
+            return Code(None, names, False, True, key)
+        return Code(made, names, codes.has_loinc(made), codes.is_local(made), key)
 
     def _read_unit(self, told: Value) -> tuple[Unit, str]:
         code, text, system = told.text(1), told.text(2), told.text(3)

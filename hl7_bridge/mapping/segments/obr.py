@@ -65,14 +65,11 @@ def report_of(request: Segment | None, order: Segment | None, profile: Profile) 
 
 def told(segment: Segment, field: int, taken: Set[tuple[str, int]]) -> Value:
     """A number of the order, unless the field holds that of the specimen for this device."""
-    if not segment.raw(field) or (taken and (segment.name, field) in taken):
+    if (taken and (segment.name, field) in taken) or segment.text(field).strip() in ("", NULL):
         return EMPTY
-    value = segment.value(field)
-    return EMPTY if value.text(1).strip() in ("", NULL) else value
+    return segment.value(field)
 
 
 def _time(segment: Segment, field: int) -> str:
-    if not segment.raw(field):
-        return ""
     text = segment.text(field).strip()
     return "" if text == NULL else text

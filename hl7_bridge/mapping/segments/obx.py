@@ -105,6 +105,9 @@ def _kind(told: str) -> str:
 
 def _flags(segment: Segment, notes: list[Segment], rules: ResultRules) -> tuple[str, ...]:
     if not rules.flags:
+        if segment.delimiters.repetition not in segment.raw(8):
+            flag = _clean(segment.text(8))
+            return (flag,) if flag else ()
         return tuple([flag for one in segment.values(8) if (flag := _clean(one.text(1)))])
     found: list[str] = []
     for pick in rules.flags:
