@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hl7_bridge.escapes import unescape
 from hl7_bridge.message import NULL, NotHl7, parse, parse_path
 
 HEADER = "MSH|^~\\&|A^1.2^ISO|B|C|D|20260101||ORU^R01|7|P|2.5.1"
@@ -57,6 +58,29 @@ def test_bytes_of_any_kind_are_read_or_refused(tail):
             for number in range(1, segment.length + 1):
                 segment.text(number)
                 segment.values(number)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["^~\\&", "^~\\&#", "XYEZ", "*~\\1"]),
+    st.lists(st.sampled_from(["a", "B2", "", "^", "&", "~", "\\E\\", "X", "Y", "Z", "*", "1"]), max_size=9),
+    st.tuples(*[st.integers(1, 4)] * 3),
+)
+def test_a_part_of_a_field_is_what_its_delimiters_part(marks, pieces, place):
+    component, repetition, _, subcomponent = marks[:4]
+    field = "".join(pieces)
+    segment = parse(f"MSH|{marks}|A\rPID|1|{field}".encode()).segments[1]
+    found = field
+    for mark, number in zip((repetition, component, subcomponent), place, strict=True):
+        parts = found.split(mark)
+        found = parts[number - 1] if number <= len(parts) else ""
+    repeated, first, second = place
+    assert segment.text(2, first, second, repeated) == unescape(found, segment.delimiters)
+    value = segment.value(2, repeated)
+    assert value.text(first, second) == unescape(found, segment.delimiters)
+    assert value.texts(first) == [value.text(n) for n in range(1, first + 1)]
+    told = [one for one in field.split(repetition) if one.strip(component + subcomponent)]
+    assert [one.raw for one in segment.values(2)] == told
 
 
 @pytest.mark.parametrize("ending", ["\r", "\n", "\r\n", "\x1c"])
