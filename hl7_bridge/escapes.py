@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,29 @@ if TYPE_CHECKING:
 # So many blank lines may one sequence, and all sequences of a value, ask for.
 _MOST_LINES = 100
 _MOST_LINES_OF_A_VALUE = 1000
+_NAMED = r"(?:amp|lt|gt|quot|apos|nbsp|#\d{2,5}|#[xX][0-9a-fA-F]{2,4});"
+_ENTITY = re.compile(f"&({_NAMED[:-1]});", re.ASCII)
+_PARTING = re.compile(f"&(?!{_NAMED})", re.ASCII)
 _CODE_POINT = re.compile(r"Z[0-9A-Fa-f]{4}")
+
+
+def entities(text: str, delimiters: Delimiters) -> str:
+    """The text with what is written as in HTML (`&lt;`) as what it means, where `&` unescaped can only part subcomponents."""
+    if delimiters.subcomponent != "&" or ";" not in text or "&" not in text:
+        return text
+    return _ENTITY.sub(_entity, text)
+
+
+def subcomponents(text: str, delimiters: Delimiters) -> list[str]:
+    """The subcomponents of a component; `&` of HTML (`O&apos;Neil`) parts none."""
+    if delimiters.subcomponent != "&" or ";" not in text or _ENTITY.search(text) is None:
+        return text.split(delimiters.subcomponent)
+    return [entities(part, delimiters) for part in _PARTING.split(text)]
+
+
+def _entity(found: re.Match[str]) -> str:
+    meant = " " if found[1] == "nbsp" else html.unescape(found[0])
+    return meant if meant == "\n" or (meant and meant.isprintable()) else found[0]
 
 
 def unescape(text: str, delimiters: Delimiters) -> str:

@@ -20,6 +20,7 @@ from hl7_bridge.batch import is_batch, split
 from hl7_bridge.delivery import FhirServer, Overtaken, Refused, Resource
 from hl7_bridge.devices.profile import Profile
 from hl7_bridge.journal import Journal, JournalEntry, State, status_of
+from hl7_bridge.mapping.classification import tells_of_people
 from hl7_bridge.mapping.draft import Draft, Entry, Held, Problem
 from hl7_bridge.mapping.records import Classified, Context, Map, Receipt
 from hl7_bridge.mapping.results.codes import by_field, codes_url, concept_map
@@ -139,6 +140,14 @@ class Handler:
             return await self._finish(entry, read, draft, "administrative")
         mapping = self._rules.map_of(read.message)
         if mapping is None or read.classified.kind == "administrative":
+            if mapping is None and tells_of_people(read.message, read.classified.kind):
+                told = "^".join(part for part in (read.message.type, read.message.trigger) if part)
+                text = (
+                    f"Messages of type {told} are kept, and not mapped."
+                    if told
+                    else "The message has no type."
+                )
+                draft.problem("unmapped-type", text, "MSH-9", told or "no type")
             return await self._finish(entry, read, draft, "administrative")
         zone = ZoneInfo(read.profile.zone) if read.profile.zone else self._rules.zone
         context = Context(read.profile, entry.receipt, zone, await self._was_mapped(entry))

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from msgspec import Struct
 
 from hl7_bridge.charsets import decode
-from hl7_bridge.escapes import unescape
+from hl7_bridge.escapes import entities, subcomponents, unescape
 
 # The value of a field that shall be deleted, in contrast to one that is not told.
 NULL = '""'
@@ -55,6 +55,8 @@ _USUAL = frozenset(
 )
 _SEVERAL_SPELLINGS = ("iso2022_jp", "cp950")
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
+_JOINED = re.compile(r"[A-Z]{3}_[A-Z][0-9]{2}")
+_EVENT = re.compile(r"[A-Z][0-9]{2}")
 _TERMINATED = re.compile(r"[^\r]*\r\n?|[^\r]+\Z")
 _BY_LINE_FEED = re.compile(r"[^\n]*\n|[^\n]+\Z")
 _BY_FILE_SEPARATOR = re.compile(r"[^\x1c]*\x1c|[^\x1c]+\Z")
@@ -99,11 +101,12 @@ class Value(Struct, frozen=True, gc=False):
 
     def whole(self) -> str:
         """All of it as text, for fields that hold no components whatever they contain."""
-        return unescape(self.raw, self.delimiters)
+        return unescape(entities(self.raw, self.delimiters), self.delimiters)
 
     def components(self) -> tuple[str, ...]:
         """The components without escapes, each whole."""
-        return tuple(unescape(part, self.delimiters) for part in self.raw.split(self.delimiters.component))
+        raw = entities(self.raw, self.delimiters)
+        return tuple(unescape(part, self.delimiters) for part in raw.split(self.delimiters.component))
 
     @property
     def empty(self) -> bool:
@@ -124,7 +127,7 @@ def _part(raw: str, marks: Delimiters, component: int, subcomponent: int) -> str
     if not raw:
         return raw
     if subcomponent > 1 or marks.subcomponent in raw:
-        parts = raw.split(marks.subcomponent, subcomponent)
+        parts = subcomponents(raw, marks)
         raw = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
     return unescape(raw, marks) if marks.escape in raw else raw
 
@@ -236,13 +239,22 @@ class Message(Struct, frozen=True):
 
     @property
     def type(self) -> str:
-        """MSH-9.1, e.g. ORU."""
-        return self.header.text(9, 1)
+        """MSH-9.1, e.g. ORU; of `ADT_A01` what is before the event."""
+        told = self.header.text(9, 1)
+        return told[:3] if len(told) == 7 and _JOINED.fullmatch(told) is not None else told
 
     @property
     def trigger(self) -> str:
-        """MSH-9.2, e.g. R01."""
-        return self.header.text(9, 2)
+        """MSH-9.2, e.g. R01; where old senders leave it empty what `ADT_A01` in MSH-9.1 or EVN-1 says."""
+        told = self.header.text(9, 2)
+        if told:
+            return told
+        kind = self.header.text(9, 1)
+        if _JOINED.fullmatch(kind) is not None:
+            return kind[4:]
+        event = next((one for one in self.segments[1:3] if one.name == "EVN"), None)
+        told = "" if event is None else event.text(1)
+        return told if _EVENT.fullmatch(told) is not None else ""
 
     @property
     def control_id(self) -> str:

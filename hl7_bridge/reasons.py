@@ -25,9 +25,13 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "unmapped-code": ("No mapping for a code.", "Map the code."),
     "unmapped-unit": ("A unit is no UCUM unit and has no mapping.", "Map the unit."),
+    "unmapped-type": (
+        "Messages of a type that is not mapped tell of people.",
+        "Have them told in another way, or discard them with a reason; they are kept.",
+    ),
     "unreadable-value": (
         "A value cannot be read without guessing.",
-        "Give the device a rule for values, then replay.",
+        "Give the device a rule for values or have the sender tell it, then replay.",
     ),
     "held-result": ("Another value for the same result is there already.", "Decide which value holds."),
     "dead-letter": (

@@ -32,6 +32,8 @@ AWAITED = {
 # the fields whose codes and units are those of a profile's results
 OF_RESULTS = frozenset({"", "OBX-3", "OBX-6"})
 _PLACE = re.compile(r"\[[^]]*\]")
+# a message that names nobody cannot be linked to anybody
+NOTHING_TO_LINK = "Have the sender tell whose it is and send it anew, then discard this one with a reason."
 LETTERS = frozenset({"dead-letter", "refused", "unregistered-source", "ambiguous-source"})
 OPEN = frozenset({"requested", "received", "in-progress", "on-hold", "ready"})
 # not resolved, or resolved and what waits is being seen to
@@ -40,13 +42,15 @@ URGENT = frozenset({"unmatched-patient", "held-result", "dead-letter", "refused"
 
 
 def task_id(problem: Problem, receipt: Receipt, profile: str) -> str:
-    """The same for all messages that wait for the same thing: codes and units are those of a profile, identifiers everybody's."""
+    """The same for all messages that wait for the same thing: codes and units are those of a profile, identifiers everybody's, types of messages a connection's."""
     if problem.reason in MAPPED and problem.value:
         field = field_of(problem.path)
         # codes of other fields than that of results mean something else
         about = f"{profile}\0{problem.value}" + (f"\0{field}" if field not in OF_RESULTS else "")
     elif problem.reason in SHARED and problem.value:
         about = problem.value
+    elif problem.reason == "unmapped-type":
+        about = f"{receipt.connection}\0{problem.value}"
     else:
         about = f"{receipt.id}\0{problem.path}"
     return _id(problem.reason, about)
@@ -69,6 +73,8 @@ def _id(reason: str, about: str) -> str:
 def task_of(problem: Problem, receipt: Receipt, profile: str, now: int) -> Resource:
     """The Task of a problem."""
     wrong, resolves = REASONS.get(problem.reason, ("The message needs a look.", "Replay or discard it."))
+    if problem.reason in SHARED and not problem.value:
+        resolves = NOTHING_TO_LINK
     inputs = [
         ("connection", receipt.connection),
         ("profile", profile),

@@ -23,6 +23,13 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
+# what others answer to queries and messages of ours
+ANSWERS = frozenset({"ACK", "ADR", "DSR", "EDR", "ERP", "MCF", "MFK", "MFR", "NMR", "ORF", "OSR", "QCK", "RCI", "RCL"}) | {
+    "RDR", "RDY", "RER", "RGR", "ROR", "RPI", "RPL", "RPR", "RRA", "RRD", "RRE", "RRG", "RRI", "RSP", "RTB", "SQR", "SRR", "TBR", "VXR", "VXX",
+}  # fmt: skip
+_OF_PEOPLE = frozenset({"PID", "OBX", "OBR"})
+
+
 def kind_of(message: Message, profile: Profile) -> Kind:
     """What a message is for this kind of sender."""
     kind = _KINDS.get(message.type, "administrative")
@@ -43,6 +50,13 @@ def kind_of(message: Message, profile: Profile) -> Kind:
     if kind == "order" and profile.orders == "orr" and message.get("ORC-1") == "RF":
         return "query"
     return kind
+
+
+def tells_of_people(message: Message, kind: Kind) -> bool:
+    """Whether a message that nothing is made of says something about a person: its type says so, or nobody knows the type."""
+    if kind != "administrative":
+        return kind in ("result", "order", "patient")
+    return message.type not in ANSWERS and any(segment.name in _OF_PEOPLE for segment in message.segments)
 
 
 def is_control(specimen: Segment, profile: Profile) -> bool:

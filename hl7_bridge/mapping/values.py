@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from hl7_bridge.devices.value_rules import ValueRules, word_key
+from hl7_bridge.escapes import entities, unescape
 from hl7_bridge.mapping.rows import maps
 from hl7_bridge.mapping.units import NONE, Unit
 from hl7_bridge.message import NULL, Value
@@ -30,8 +31,8 @@ _COMPARED = re.compile(r"(<=|>=|=<|=>|<|>|≤|≥|=)?\s*(.*)", re.DOTALL)
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
 _CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)?([0-5]\d)?(\.\d{1,6})?([+-]\d{4})?", re.ASCII)
 _WRITTEN_DATE = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
-_TEXTS = frozenset({"ST", "TX", "FT", "", "ID", "IS"})
-_CODED = frozenset({"CE", "CWE", "CNE", "CF", "CD"})
+_TEXTS = frozenset({"ST", "TX", "FT", "", "ID"})
+_CODED = frozenset({"CE", "CWE", "CNE", "CF", "CD", "IS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Reader(Struct, frozen=True):
             return value.text(self.rules.component).strip()
         marks = value.delimiters
         if marks.component not in value.raw and marks.escape not in value.raw:
-            return value.raw.strip()
+            return entities(value.raw, marks).strip()
         return next((part.strip() for part in value.components() if part.strip()), "")
 
     # texts and numbers
@@ -346,7 +347,8 @@ class Reader(Struct, frozen=True):
 
     @maps("RP.1", "RP.2", "RP.3", "RP.4")
     def _pointer(self, value: Value, unit: Unit) -> Reading:
-        pointer = value.text(1).strip()
+        # an address, in which `&` parts no subcomponents
+        pointer = unescape(value.raw_component(1), value.delimiters).strip()
         if re.match(r"(https?|ftp|file)://\S+$", pointer):
             content_type = media_type(value.text(3).strip(), value.text(4).strip())
             return Reading(attached=(Attached(content_type, "", value.text(2).strip(), pointer),))

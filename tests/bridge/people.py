@@ -42,14 +42,16 @@ class Hospital:
     client: Client
     connection: str = "adt"
     problems: list[Problem] = field(default_factory=list)
+    profile: Profile = field(default_factory=Profile)
 
     async def hears(self, raw: bytes) -> dict[str, Any]:
         """Map a message and carry its transaction out. Raises Held, Refused."""
         told: Message = parse(raw)
-        context = context_of(raw, self.connection)
+        context = context_of(raw, self.connection, self.profile)
         server = InProcess(self.client.app.dispatch)
         draft = Draft(server, context.receipt.id)
-        await MAPPINGS[told.type, told.trigger](told, draft, context)
+        mapping = MAPPINGS.get((told.type, told.trigger)) or MAPPINGS[told.type, ""]
+        await mapping(told, draft, context)
         self.problems += draft.problems
         return await server.deliver(draft.bundle()) if draft.entries else {}
 

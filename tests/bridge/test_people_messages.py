@@ -221,3 +221,35 @@ async def test_a_document_is_withdrawn(hospital: Hospital) -> None:
     assert (await hospital.one("DocumentReference"))["status"] == "entered-in-error"
     with pytest.raises(Held):
         await hospital.hears(mdm("T11", "D9"))
+
+
+@pytest.mark.parametrize(
+    ("trigger", "relates"),
+    [("T01", None), ("T03", None), ("T05", "appends"), ("T07", None), ("T09", "replaces")],
+)
+async def test_a_notification_without_content_is_a_document_too(
+    hospital: Hospital, trigger: str, relates: str | None
+) -> None:
+    await hospital.hears(
+        message(
+            f"MDM^{trigger}",
+            EVN,
+            PID,
+            "TXA|1|DS^Discharge summary^HL70270|TX|20260301080000||||||||D1^^|D0|||||AU^Authenticated",
+        )
+    )
+    made = await hospital.one("DocumentReference")
+    assert (made["masterIdentifier"]["value"], made["status"]) == ("D1", "current")
+    assert [one["code"] for one in made.get("relatesTo", [])] == ([relates] if relates else [])
+
+
+async def test_an_appointment_is_based_on_its_orders_and_a_resource_is_a_device_only_when_told_so(
+    hospital: Hospital,
+) -> None:
+    raw = siu("S12").replace(b"||||||||||||||\rTQ1", b"|||||||||||||||P7^HIS|F7^SCHED\rTQ1")
+    raw += b"AIG|1||77^White, Charles|D^Doctor\rAIG|2||X1^Scanner|EQUIP\r"
+    await hospital.hears(raw)
+    made = await hospital.one("Appointment")
+    assert [one["identifier"]["value"] for one in made["basedOn"]] == ["P7", "F7"]
+    things = {one["actor"].get("display"): one["actor"].get("type") for one in made["participant"]}
+    assert (things["White, Charles"], things["Scanner"]) == (None, "Device")

@@ -142,7 +142,17 @@ SPELLINGS_OF_VALUES: list[tuple[str, str, ValueRules, dict[str, Any], bool]] = [
     ("TX", "a long~text", PLAIN, string("a long\ntext"), False),
     ("FT", "one\\.br\\two", PLAIN, string("one\ntwo"), False),
     ("ST", "5^6", PLAIN, string("5"), False),
-    ("IS", "T", PLAIN, string("T"), False),
+    (
+        "IS",
+        "T",
+        PLAIN,
+        {
+            "valueCodeableConcept": {
+                "coding": [{"system": "https://osler.health/fhir/hl7v2/code/lab", "code": "T"}]
+            }
+        },
+        False,
+    ),
     ("SN", "^5", PLAIN, quantity("5"), False),
     ("SN", ">^100", PLAIN, quantity("100", ">"), False),
     ("SN", "=^23", PLAIN, quantity("23"), False),

@@ -79,6 +79,28 @@ def numbers(*path: str) -> Read:
     return read
 
 
+def numbered_at(*paths: tuple[str, ...]) -> Read:
+    """The numbers of identifiers at several places; of a number with subcomponents (`1&LAB`), which others keep whole, the number."""
+
+    def read(resource: Resource) -> Iterator[str]:
+        for path in paths:
+            for value in texts(*path)(resource):
+                yield value.partition("&")[0]
+
+    return read
+
+
+def reached(*path: str) -> Read:
+    """Numbers of telephones by their last ten digits, however they are written; other ways of reaching somebody as they are."""
+
+    def read(resource: Resource) -> Iterator[str]:
+        for value in texts(*path)(resource):
+            digits = re.sub(r"\D", "", value)
+            yield digits[-10:] if len(digits) >= 7 and not re.search(r"[a-wyz@]", value.lower()) else value
+
+    return read
+
+
 def _walk(node: Any, path: tuple[str, ...]) -> Iterator[Any]:
     if isinstance(node, list):
         for one in node:
@@ -107,7 +129,7 @@ FIELDS: dict[str, dict[str, Read]] = {
         "language": codes("communication", "language"),
         "deceasedDateTime": times("deceasedDateTime"),
         "multipleBirthInteger": texts("multipleBirthInteger"),
-        "telecom": texts("telecom", "value"),
+        "telecom": reached("telecom", "value"),
     },
     "Encounter": {
         "class": codes("class"),
@@ -139,7 +161,7 @@ FIELDS: dict[str, dict[str, Read]] = {
         "given": texts("name", "given"),
         "gender": texts("gender"),
         "birthDate": texts("birthDate"),
-        "telecom": texts("telecom", "value"),
+        "telecom": reached("telecom", "value"),
     },
     "Account": {"identifier": texts("identifier", "value")},
     "ChargeItem": {
@@ -175,12 +197,21 @@ FIELDS: dict[str, dict[str, Read]] = {
     "DiagnosticReport": {
         "status": texts("status"),
         "code": codes("code"),
-        "identifier": texts("identifier", "value"),
+        "identifier": numbered_at(("identifier", "value")),
         "effective": times("effectiveDateTime"),
         "issued": times("issued"),
     },
-    "Specimen": {"type": codes("type"), "identifier": texts("identifier", "value")},
-    "ServiceRequest": {"code": codes("code"), "identifier": texts("identifier", "value")},
+    # the guide tells SPM-3 in parent and SPM-30 in accessionIdentifier, and R4 ORC-4 in requisition; others tell them beside the rest
+    "Specimen": {
+        "type": codes("type"),
+        "identifier": numbered_at(
+            ("identifier", "value"), ("accessionIdentifier", "value"), ("parent", "identifier", "value")
+        ),
+    },
+    "ServiceRequest": {
+        "code": codes("code"),
+        "identifier": numbered_at(("identifier", "value"), ("requisition", "value")),
+    },
 }
 
 

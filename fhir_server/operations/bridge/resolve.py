@@ -121,6 +121,8 @@ async def _linked(task: Resource, asked: Given, known: Known, services: Services
     if found is None:
         raise BusinessRule(f"There is no {'/'.join(target)}.", "reference")
     number = {"system": system, "value": value}
+    if target[0] != "ServiceRequest" and input_of(task, "path").startswith("OBR"):
+        return Write(_order(number, found, services.new_id()), "POST", fresh=True)
     if target[0] == "Patient" and reason_of(task) == "unmatched-specimen":
         made = {
             "resourceType": "Specimen",
@@ -134,6 +136,17 @@ async def _linked(task: Resource, asked: Given, known: Known, services: Services
     if any((one.get("system"), one.get("value")) == (system, value) for one in present):
         return Write(found)
     return Write({**found, "identifier": [*present, number]})
+
+
+def _order(number: Mapping[str, str], found: Resource, id: str) -> Resource:
+    """The order that a result names by its number: of a patient, or of the patient of a specimen."""
+    reference = {"reference": f"{found['resourceType']}/{found['id']}"}
+    made = {"resourceType": "ServiceRequest", "id": id, "identifier": [number], "status": "active"}
+    if found["resourceType"] == "Patient":
+        return {**made, "intent": "order", "subject": reference}
+    if "subject" not in found:
+        raise BusinessRule("The specimen says whose it is first.", "Specimen.subject")
+    return {**made, "intent": "order", "subject": found["subject"], "specimen": [reference]}
 
 
 async def _mapped(name: str, task: Resource, coding: Mapping[str, Any], known: Known) -> Write:

@@ -18,6 +18,8 @@ from hl7_bridge.message import NULL, Value
 
 AUTHORITY = "https://osler.health/fhir/hl7v2/authority/"
 TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
+# of a consignment, not of what is in it
+SHIPMENT = "SHIP"
 _OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 

@@ -12,7 +12,7 @@ from hl7_bridge.mapping.keeping import keep
 from hl7_bridge.mapping.patient_records import account_with_payers, of_person
 from hl7_bridge.mapping.records import Context, Map
 from hl7_bridge.mapping.segments.evn import event
-from hl7_bridge.mapping.segments.ft1 import charge
+from hl7_bridge.mapping.segments.ft1 import charge, currency_of_house
 from hl7_bridge.mapping.subjects import known_patient
 from hl7_bridge.mapping.visits import known_visit
 from hl7_bridge.message import Message
@@ -29,16 +29,19 @@ async def charges(message: Message, draft: Draft, context: Context) -> None:
         "" if pid is None else await account_with_payers(message, pid, subject, draft, context, happened.at)
     )
     transactions = message.all("FT1")
+    currency = await currency_of_house(draft)
     if not transactions:
         raise Held(Problem("dead-letter", "The message has no FT1.", "FT1", "", True))
     for ft1 in transactions:
-        made = charge(ft1, subject.reference, visit, account, subject.number, draft, context)
+        made = charge(ft1, subject.reference, visit, account, subject.number, draft, context, currency)
         if made is not None:
             await keep(made, draft, context, happened.at)
     await of_person(message, subject, visit, subject.number, draft, context, happened.at)
 
 
 MAPPINGS: dict[tuple[str, str], Map] = {
+    # without its event, as old senders tell it
+    ("DFT", ""): charges,
     ("DFT", "P03"): charges,
     ("DFT", "P11"): charges,
 }

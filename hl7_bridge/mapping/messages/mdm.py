@@ -25,16 +25,16 @@ from hl7_bridge.message import Message, Segment
 
 RANK = {"preliminary": 0, "final": 1, "amended": 2, "entered-in-error": 3}
 # trigger -> how the document relates to that of TXA-13
-RELATES = {"T06": "appends", "T10": "replaces"}
+RELATES = {"T05": "appends", "T06": "appends", "T09": "replaces", "T10": "replaces"}
 
 
 async def document(message: Message, draft: Draft, context: Context) -> None:
-    """T02, T04, T06, T08, T10, T11: a DocumentReference with its content."""
+    """T01 to T11: a DocumentReference, with its content where that is told."""
     context = told_in_zone(message, context)
     happened = event(message, context)
     txa = message.first("TXA")
     known = None if txa is None else number(txa, context)
-    if txa is not None and known is None and message.trigger == "T02":
+    if txa is not None and known is None and message.trigger in ("T01", "T02"):
         known = {"system": RECEIPTS, "value": context.receipt.id}
     if txa is None or known is None:
         raise Held(
@@ -76,7 +76,7 @@ async def _told(
     had = before.get("docStatus", "preliminary")
     if RANK[doc_status] < RANK[had]:
         doc_status = had
-    elif message.trigger == "T08" and had in ("final", "amended") and not context.again:
+    elif message.trigger in ("T07", "T08") and had in ("final", "amended") and not context.again:
         doc_status = "amended"
     if status == "current" and before.get("status") == "superseded":
         # another document has taken its place
@@ -107,7 +107,7 @@ async def _related(message: Message, txa: Segment, at: int, draft: Draft, contex
             "code": RELATES[message.trigger],
             "target": {"type": "DocumentReference", "identifier": above},
         }
-    if message.trigger == "T10" and found["status"] != "entered-in-error":
+    if message.trigger in ("T09", "T10") and found["status"] != "entered-in-error":
         replaced = {**found, "status": "superseded"}
         late = is_late(found, at, context)
         write(found, replaced if late else with_as_of(replaced, at, context), draft, context)
@@ -131,6 +131,4 @@ async def _attached(content: Content, scope: str, draft: Draft, context: Context
     return {**made, "url": f"Binary/{id}", "size": len(content.data)}
 
 
-MAPPINGS: dict[tuple[str, str], Map] = {
-    ("MDM", trigger): document for trigger in ("T02", "T04", "T06", "T08", "T10", "T11")
-}
+MAPPINGS: dict[tuple[str, str], Map] = {("MDM", f"T{n:02}"): document for n in range(1, 12)}

@@ -67,7 +67,7 @@ async def _place(
     used: Counter[str] = Counter()
     taken: set[str] = set()
     for group, report in groups:
-        found = [one for sampled in report.specimens if (one := anchors.specimen(sampled)) is not None]
+        found = [anchors.specimen(sampled) for sampled in report.specimens]
         key = _key(report, context)
         used[key] += 1
         if used[key] > 1:
@@ -76,7 +76,7 @@ async def _place(
         known = await _known(report, key, len(groups), taken, around)
         if known is not None:
             taken.add(known["id"])
-        panel = Panel(report, key, found[0] if found else None, [])
+        panel = Panel(report, key, next((one for one in found if one is not None), None), [], found)
         await specimen_into(panel, subject, around)
         state = report.order.text(5).strip().upper() if report.order is not None else ""
         status = order_status(report.control, state, None if known is None else known.get("status"), around)
@@ -84,8 +84,8 @@ async def _place(
         made["identifier"] = [{"system": ORDERS + _own(context), "value": key}, *made["identifier"]]
         if encounter is not None:
             made["encounter"] = encounter
-        if panel.specimen_reference is not None:
-            made["specimen"] = [{"reference": panel.specimen_reference}]
+        if panel.specimen_references:
+            made["specimen"] = [{"reference": one} for one in panel.specimen_references]
         supporting = await _supporting(report, panel, subject, encounter, around)
         if supporting:
             made["supportingInfo"] = supporting
@@ -268,6 +268,8 @@ def _escaped(text: str) -> str:
 
 
 MAPPINGS: Mapping[tuple[str, str], Map] = {
+    # without its event, as old senders tell it
+    ("ORM", ""): orders,
     ("ORM", "O01"): orders,
     ("OML", "O21"): orders,
     ("OML", "O33"): orders,

@@ -12,7 +12,14 @@ from hl7_bridge.mapping.draft import Draft, Held, Problem, identified
 from hl7_bridge.mapping.keeping import write
 from hl7_bridge.mapping.records import Context, Map
 from hl7_bridge.mapping.segments.evn import event
-from hl7_bridge.mapping.segments.sch import filler_state, numbers, participants, purpose, times
+from hl7_bridge.mapping.segments.sch import (
+    filler_state,
+    numbers,
+    orders_of,
+    participants,
+    purpose,
+    times,
+)
 from hl7_bridge.mapping.subjects import known_patient
 from hl7_bridge.mapping.tables.scheduling import TRIGGERS
 from hl7_bridge.message import Message
@@ -35,6 +42,7 @@ async def appointment(message: Message, draft: Draft, context: Context) -> None:
         raise Held(Problem("ambiguous-identifier", text, "SCH-2", keys[0][1], True))
     existing = found[0] if found else None
     changes = purpose(sch, message, context) | times(message, sch, context)
+    changes |= await orders_of(sch, draft, context)
     changes["status"] = _status(message, filler_state(sch))
     others = await participants(message, sch, draft, context)
     if message.first("PID") is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hl7_bridge.delivery import Query, Resource
-from hl7_bridge.mapping.datatypes.identifiers import authority, identifier
+from hl7_bridge.mapping.datatypes.identifiers import SHIPMENT, authority, entity, identifier, type_of
 from hl7_bridge.mapping.draft import Draft, Held, Problem, token
 from hl7_bridge.mapping.records import Context
 from hl7_bridge.mapping.results.events import Reported, Results, Sampled
@@ -72,7 +72,7 @@ def numbers_of(sampled: Sampled) -> set[str]:
 
 def specimen_numbers(specimen: Mapping[str, Any]) -> set[str]:
     """All numbers by which a Specimen is known."""
-    told = [*specimen.get("identifier", [])]
+    told = [one for one in specimen.get("identifier", []) if type_of(one) != SHIPMENT]
     if "accessionIdentifier" in specimen:
         told.append(specimen["accessionIdentifier"])
     for container in specimen.get("container", []):
@@ -217,16 +217,6 @@ def _unmatched_patient(event: Results, context: Context) -> Problem:
 
 def _unmatched(event: Results, context: Context) -> Problem:
     number = next((one.number for report in event.reports for one in report.specimens if one.number), "")
-    if not number:
-        number = next(
-            (
-                told
-                for report in event.reports
-                for told in (report.placer.text(1), report.filler.text(1))
-                if told.strip()
-            ),
-            "",
-        )
     if number:
         system = specimen_system(context)
         return Problem(
@@ -236,6 +226,13 @@ def _unmatched(event: Results, context: Context) -> Problem:
             f"{system}|{number}",
             True,
         )
+    for report in event.reports:
+        for path, value in (("OBR-2", report.placer), ("OBR-3", report.filler)):
+            made = entity(value, context)
+            if made is not None:
+                text = "No order has the number of the message."
+                told = f"{made['system']}|{made['value']}"
+                return Problem("unmatched-specimen", text, path, told, True)
     return Problem(
         "unmatched-patient", "The message names neither patient, specimen nor order.", "", "", True
     )

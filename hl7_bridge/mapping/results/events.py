@@ -57,7 +57,19 @@ class Sampled:
     site: Value = EMPTY
     quantity: Value = EMPTY
     method: Value = EMPTY
+    accession: Value = EMPTY
     notes: list[str] = field(default_factory=list)
+    segment: Segment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The result that a report goes on from, such as the organism of susceptibilities; `number` '' is that of the report."""
+
+    code: str
+    sub: str
+    said: str
+    number: str = ""
 
 
 @dataclass(slots=True)
@@ -66,7 +78,10 @@ class Reported:
 
     placer: Value = EMPTY
     filler: Value = EMPTY
+    # those of ORC where OBR tells its own
+    beside: tuple[Value, Value] = (EMPTY, EMPTY)
     service: Value = EMPTY
+    parent: Parent | None = None
     control: str = ""
     status: str = ""
     section: str = ""
@@ -74,6 +89,7 @@ class Reported:
     reported: str = ""
     requesters: tuple[Value, ...] = ()
     interpreters: tuple[Value, ...] = ()
+    technicians: tuple[Value, ...] = ()
     reasons: tuple[Value, ...] = ()
     specimens: list[Sampled] = field(default_factory=list)
     results: list[Observed] = field(default_factory=list)

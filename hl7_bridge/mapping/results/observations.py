@@ -49,7 +49,7 @@ LABORATORY = [
     }
 ]
 # OBX-11 that say just what the status of FHIR says
-_PLAIN_STATUSES = frozenset("FPCD") | {""}
+_PLAIN_STATUSES = frozenset("FPCDA") | {""}
 
 
 @dataclass(slots=True)

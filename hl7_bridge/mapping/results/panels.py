@@ -30,10 +30,17 @@ class Panel:
     key: str
     specimen: Resource | None
     orders: list[Resource]
-    specimen_reference: str | None = None
+    # the specimens that are there, for each one that the report tells
+    found: list[Resource | None] = field(default_factory=list)
+    specimen_references: list[str] = field(default_factory=list)
     made: list[tuple[str, Made]] = field(default_factory=list)
     report_key: str = ""
     category: Sequence[Mapping[str, Any]] = field(default_factory=lambda: LABORATORY)
+
+    @property
+    def specimen_reference(self) -> str | None:
+        """The specimen that results without another are of."""
+        return self.specimen_references[0] if self.specimen_references else None
 
 
 def report_key(panel: Panel) -> str:
@@ -42,9 +49,23 @@ def report_key(panel: Panel) -> str:
         return panel.report_key
     service = panel.report.service
     name = service.text(1).strip() or service.text(4).strip() or service.text(2).strip()
-    parts = [panel.key, "" if name == NULL else name]
+    parts = [panel.key, of_parent(panel), "" if name == NULL else name]
     panel.report_key = "/".join([key_part(part) for part in parts if part])
     return panel.report_key
+
+
+def of_parent(panel: Panel) -> str:
+    """What parts the results that go on from one result (an organism) from those of another; '' without a parent."""
+    parent = panel.report.parent
+    return "" if parent is None else f"{parent.code}.{parent.sub}" if parent.sub else parent.code
+
+
+def parent_key(panel: Panel) -> str:
+    """The key of the result that those of a panel go on from; '' without one."""
+    parent = panel.report.parent
+    if parent is None:
+        return ""
+    return "/".join([key_part(one) for one in (parent.number or panel.key, parent.code, parent.sub) if one])
 
 
 def key_part(text: str) -> str:

@@ -18,10 +18,11 @@ from hl7_bridge.mapping.results.attachments import attach
 from hl7_bridge.mapping.results.closing import ask, is_corrected, is_finished
 from hl7_bridge.mapping.results.events import Observed, Results
 from hl7_bridge.mapping.results.observations import Made, Place, observation_of
-from hl7_bridge.mapping.results.panels import KEYS, Panel, key_part, sender_of
+from hl7_bridge.mapping.results.panels import KEYS, Panel, key_part, of_parent, parent_key, sender_of
 from hl7_bridge.mapping.results.ranks import decide, is_alike, when, without_value
 from hl7_bridge.mapping.results.surroundings import Surroundings
 from hl7_bridge.mapping.tables.results import RANKS, REPORT_STATUS
+from hl7_bridge.message import NULL
 
 
 async def surroundings_of(event: Results, draft: Draft, context: Context) -> Surroundings:
@@ -68,7 +69,7 @@ def make_results(
         report.collected,
         panel.category,
     )
-    lead = [key_part(panel.key)] if panel.key else []
+    lead = [key_part(part) for part in (panel.key, of_parent(panel)) if part]
     each = around.profile.results.repeat == "each"
     for observed in report.results:
         made = observation_of(observed, place, around)
@@ -88,6 +89,7 @@ async def known_results(panels: list[Panel], around: Surroundings) -> dict[str, 
     """The Observations that are there already, by key."""
     system = KEYS + sender_of(around)
     keys = list(dict.fromkeys([key for panel in panels for key, _ in panel.made]))
+    keys += [key for panel in panels if (key := parent_key(panel)) and key not in keys]
     found: dict[str, Resource] = {}
     for start in range(0, len(keys), 100):
         part = keys[start : start + 100]
@@ -106,6 +108,7 @@ async def placed(
     forms: list[dict[str, Any]] = []
     media: list[dict[str, Any]] = []
     system = KEYS + sender_of(around)
+    parent = _parent_of(panel, known, around)
     for key, made in panel.made:
         order = order_of(panel, made)
         if made.reading.attached:
@@ -115,9 +118,28 @@ async def placed(
             media += pictures
             if not made.reading.members:
                 continue
+        if parent is not None:
+            made.resource["derivedFrom"] = [parent]
         reference = _place(system, key, made, known, order, around)
+        around.placed[key] = reference
         results.append({"reference": reference})
     return {"result": results, "presentedForm": forms, "media": media}
+
+
+def _parent_of(panel: Panel, known: dict[str, Resource], around: Surroundings) -> dict[str, Any] | None:
+    """A reference to the result that those of a panel go on from; by its key while nobody has told it."""
+    key = parent_key(panel)
+    if not key:
+        return None
+    assert panel.report.parent is not None
+    said = panel.report.parent.said
+    made: dict[str, Any] = {"display": said} if said not in ("", NULL) else {}
+    if key in around.placed:
+        return {**made, "reference": around.placed[key]}
+    if key in known:
+        return {**made, "reference": f"Observation/{known[key]['id']}"}
+    number = {"system": KEYS + sender_of(around), "value": key}
+    return {**made, "type": "Observation", "identifier": number}
 
 
 def _place(

@@ -18,7 +18,7 @@ from hl7_bridge.mapping.results.ranks import decide_report
 from hl7_bridge.mapping.results.surroundings import Surroundings
 from hl7_bridge.mapping.rows import maps
 from hl7_bridge.mapping.tables.results import REPORT_STATUS
-from hl7_bridge.message import NULL, Value
+from hl7_bridge.message import NULL, Segment, Value
 
 SECTION = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CATEGORY = [{"coding": [{"system": SECTION, "code": "LAB", "display": "Laboratory"}]}]
@@ -54,7 +54,7 @@ def report_of(report: Reported, status: str, around: Surroundings, subject: Mapp
     made: Resource = {
         "resourceType": "DiagnosticReport",
         "meta": {"source": SOURCE + context.receipt.connection},
-        "identifier": numbers(report.placer, report.filler, around),
+        "identifier": [*numbers(report.placer, report.filler, around), *others(report, around)],
         "status": status,
         "category": _section(report.section),
         "code": around.mapped(report.service, "OBR-4", "OBR-4") or {"text": "Laboratory report"},
@@ -72,6 +72,10 @@ def report_of(report: Reported, status: str, around: Surroundings, subject: Mapp
         people = [one for value in report.interpreters if (one := _interpreter(value, around)) is not None]
         if people:
             made["resultsInterpreter"] = people
+    if report.technicians:
+        people = [one for value in report.technicians if (one := _interpreter(value, around)) is not None]
+        if people:
+            made["performer"] = people
     if report.notes:
         made["conclusion"] = "\n".join(report.notes)
     return made
@@ -99,6 +103,38 @@ def numbers(placer: Value, filler: Value, around: Surroundings) -> list[dict[str
     found = []
     for value, kind in ((placer, "PLAC"), (filler, "FILL")):
         made = entity(value, around.context)
+        if made is not None:
+            found.append(typed(made, kind))
+    return found
+
+
+@maps("ORC-2", "ORC-3", "ORC-4")
+def others(report: Reported, around: Surroundings) -> list[dict[str, Any]]:
+    """The numbers of ORC that are not those of OBR, and those of the group that the order is in."""
+    if report.order is None:
+        return []
+    return [*beside(report, around), *group_numbers(report.order, around)]
+
+
+def beside(report: Reported, around: Surroundings) -> list[dict[str, Any]]:
+    """The numbers of ORC that are not those of OBR."""
+    if report.beside == (report.placer, report.filler):
+        return []
+    known = numbers(report.placer, report.filler, around)
+    return [one for one in numbers(*report.beside, around) if one not in known]
+
+
+def group_numbers(order: Segment, around: Surroundings) -> list[dict[str, Any]]:
+    """ORC-4: EI, or EIP with the number that the filler gave the group."""
+    group = order.value(4)
+    marks = group.delimiters
+    if marks.subcomponent not in group.raw:
+        made = entity(group, around.context)
+        return [] if made is None else [typed(made, "PGN")]
+    found = []
+    for component, kind in ((1, "PGN"), (2, "FGN")):
+        raw = group.raw_component(component).replace(marks.subcomponent, marks.component)
+        made = entity(Value(raw, marks), around.context) if raw else None
         if made is not None:
             found.append(typed(made, kind))
     return found

@@ -139,6 +139,8 @@ class Surroundings:
     delimiters: Delimiters = field(default_factory=Delimiters)
     code_map: Resource | None = None
     unit_map: Resource | None = None
+    # references to the results of the message that are written, by key
+    placed: dict[str, str] = field(default_factory=dict)
     profile: Profile = field(init=False)
     memory: Memory = field(init=False)
     reader: Reader = field(init=False)

@@ -66,10 +66,11 @@ async def find_encounter(event: Results, draft: Draft, context: Context) -> dict
 
 
 def _panel(report: Reported, event: Results, anchors: Anchors, context: Context) -> Panel:
-    found = [one for sampled in report.specimens if (one := anchors.specimen(sampled)) is not None]
-    specimen = found[0] if found else None
+    found = [anchors.specimen(sampled) for sampled in report.specimens]
+    specimen = next((one for one in found if one is not None), None)
     report.results = _joined(report.results)
-    return Panel(report, _key(report, event, context), specimen, anchors.orders_of(report, specimen))
+    orders = anchors.orders_of(report, specimen)
+    return Panel(report, _key(report, event, context), specimen, orders, found)
 
 
 def _key(report: Reported, event: Results, context: Context) -> str:
@@ -195,7 +196,7 @@ def _write_report(
         new["encounter"] = encounter
     orders = _orders_of_report(panel)
     grown["basedOn"] = [{"reference": f"ServiceRequest/{one['id']}"} for one in orders]
-    grown["specimen"] = [{"reference": panel.specimen_reference}] if panel.specimen_reference else []
+    grown["specimen"] = [{"reference": one} for one in panel.specimen_references]
     written = merged(old, new, grown)
     if written is not None and old is None:
         around.draft.create(written, identified(system, key))

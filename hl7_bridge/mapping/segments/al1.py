@@ -10,7 +10,7 @@ from typing import Any
 from hl7_bridge.delivery import Resource
 from hl7_bridge.mapping.datatypes.codes import concept
 from hl7_bridge.mapping.datatypes.identifiers import entity
-from hl7_bridge.mapping.datatypes.people import told
+from hl7_bridge.mapping.datatypes.people import human_name, told, written_name
 from hl7_bridge.mapping.datatypes.times import date_time
 from hl7_bridge.mapping.keeping import code_of, key
 from hl7_bridge.mapping.records import Context
@@ -25,8 +25,8 @@ SKIPS = {
     "AL1-1, IAM-1": "The number of the segment says nothing of the allergy.",
     "IAM-8": "Why something was done to the record is kept in the raw message.",
     "IAM-10": "What makes somebody sensitive stands in IAM-3.",
-    "IAM-14..16": "Who reported an allergy, and to whom, is kept in the raw message.",
-    "IAM-18..30": "Who entered what stands in Provenance; the rest is kept in the raw message.",
+    "IAM-16": "To whom an allergy was reported is kept in the raw message.",
+    "IAM-18..26, IAM-28..30": "Who entered what stands in Provenance; the rest is kept in the raw message.",
 }
 
 
@@ -49,7 +49,10 @@ def allergy(al1: Segment, patient: str, owner: str, context: Context) -> Resourc
     return made
 
 
-@maps("IAM-2", "IAM-3", "IAM-4", "IAM-5", "IAM-6", "IAM-7", "IAM-9", "IAM-11", "IAM-12", "IAM-13", "IAM-17")
+@maps(
+    "IAM-2", "IAM-3", "IAM-4", "IAM-5", "IAM-6", "IAM-7", "IAM-9", "IAM-11", "IAM-12", "IAM-13", "IAM-14", "IAM-15",
+    "IAM-17", "IAM-27",
+)  # fmt: skip
 def adverse_reaction(iam: Segment, patient: str, owner: str, context: Context) -> Resource | None:
     """The AllergyIntolerance of a patient, with what has become of it; None when no substance is told."""
     made = _allergy(iam, patient, context)
@@ -58,6 +61,15 @@ def adverse_reaction(iam: Segment, patient: str, owner: str, context: Context) -
     number = entity(iam.value(7), context)
     keyed = key(context, "IAM", owner, code_of(iam.value(3), context))
     made["identifier"] = [keyed] if number is None else [number, keyed]
+    identified = concept(iam.value(27), context)
+    if identified is not None and "coding" in identified:
+        # what a clinician has said that it is
+        known = made["code"].get("coding", [])
+        beside = [one for one in identified["coding"] if one not in known]
+        made["code"] = {**made["code"], "coding": [*known, *beside]}
+    recorder = _recorder(iam, patient, context)
+    if recorder is not None:
+        made["recorder"] = recorder
     reactions = [told(value, 2) or told(value, 1) for value in iam.values(5)]
     if any(reactions):
         made["reaction"] = [{"manifestation": [{"text": one} for one in reactions if one]}]
@@ -96,6 +108,18 @@ def _allergy(segment: Segment, patient: str, context: Context) -> Resource | Non
         made["criticality"] = criticality
     made["patient"] = {"reference": patient}
     return made
+
+
+def _recorder(iam: Segment, patient: str, context: Context) -> dict[str, Any] | None:
+    """Who reported the allergy; a name alone makes no RelatedPerson. Without a relationship it is not known what they are."""
+    relationship = told(iam.value(15), 1).upper()
+    if relationship in ("SEL", "SLF"):
+        return {"reference": patient}
+    name = human_name(iam.value(14), context)
+    if name is None:
+        return None
+    shown = {"display": written_name(name)}
+    return {"type": "RelatedPerson", **shown} if relationship else shown
 
 
 def _coded(system: str, code: str) -> dict[str, Any]:

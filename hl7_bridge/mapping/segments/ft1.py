@@ -18,6 +18,8 @@ from hl7_bridge.mapping.rows import maps
 from hl7_bridge.message import Segment, Value
 
 # table 0017 -> ChargeItem.status; payments and adjustments are no charges
+# the resource with the rules of the house for prices
+SETTINGS = "hospital-settings"
 KINDS: dict[str, str | None] = {
     "AJ": None,
     "CD": "billable",
@@ -63,7 +65,14 @@ SKIPS = {
     "FT1-29",
 )
 def charge(
-    ft1: Segment, patient: str, visit: str, account: str, owner: str, draft: Draft, context: Context
+    ft1: Segment,
+    patient: str,
+    visit: str,
+    account: str,
+    owner: str,
+    draft: Draft,
+    context: Context,
+    currency: str = "",
 ) -> Resource | None:
     """The ChargeItem of a transaction; None, and a problem, when it is none."""
     kind = told(ft1.value(6), 1).upper()
@@ -95,7 +104,7 @@ def charge(
         made["context"] = {"reference": visit}
     if account:
         made["account"] = [{"reference": account}]
-    made |= _amounts(ft1)
+    made |= _amounts(ft1, draft, currency)
     for name, field in (("occurrenceDateTime", 4), ("enteredDate", 5)):
         when = date_time(ft1.value(field), context)
         if when is not None:
@@ -125,7 +134,22 @@ def transaction_identifier(ft1: Segment, owner: str, context: Context) -> dict[s
     return key(context, "FT1", owner, ft1.text(4), code_of(ft1.value(7), context), ft1.raw(10), ft1.text(1))
 
 
-def _amounts(ft1: Segment) -> Resource:
+async def currency_of_house(draft: Draft) -> str:
+    """The currency of prices that name none: that of the newest entry of `Basic/hospital-settings`; '' when it says none."""
+    found = await draft.find("Basic", [("_id", SETTINGS)], 1)
+    entries = [] if not found else [one for one in found[0].get("extension", []) if "extension" in one]
+    told_ones = [
+        {
+            part["url"]: next((v for k, v in part.items() if k.startswith("value")), "")
+            for part in one["extension"]
+        }
+        for one in entries
+    ]
+    newest = max(told_ones, key=lambda one: str(one.get("from", "")), default={})
+    return str(newest.get("currency", ""))
+
+
+def _amounts(ft1: Segment, draft: Draft, currency: str) -> Resource:
     found: Resource = {}
     quantity = number(ft1.value(10))
     if quantity is not None:
@@ -134,7 +158,13 @@ def _amounts(ft1: Segment) -> Resource:
     if price is None and unit is not None:
         counted = Decimal(1) if quantity is None else quantity
         price = {**unit, "value": unit["value"] * counted}
-    if price is not None:
+    if price is not None and "currency" not in price and currency:
+        price = {**price, "currency": currency}
+    if price is not None and "currency" not in price:
+        # an amount of no currency would be refused with all that the message says, and the currency would be a guess
+        text = "The price names no currency, and the house has none for such prices (hospital-settings)."
+        draft.problem("unreadable-value", text, "FT1-11", ft1.raw(11) or ft1.raw(12))
+    elif price is not None:
         found["priceOverride"] = price
         found["overrideReason"] = "The price that the sender states."
     return found

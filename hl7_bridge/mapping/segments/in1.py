@@ -38,6 +38,16 @@ RELATIONSHIPS = {
     "OTH": "other",
     "EXF": "other",
     "EMC": "other",
+    # words, and the codes of X12
+    "SELF": "self",
+    "18": "self",
+    "SPOUSE": "spouse",
+    "01": "spouse",
+    "CHILD": "child",
+    "19": "child",
+    "PARENT": "parent",
+    "OTHER": "other",
+    "G8": "other",
 }
 
 SKIPS = {

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Set
 
 from hl7_bridge.devices.profile import Profile
-from hl7_bridge.mapping.results.events import EMPTY, Reported
+from hl7_bridge.mapping.results.events import EMPTY, Parent, Reported
 from hl7_bridge.mapping.rows import maps
 from hl7_bridge.message import NULL, Segment, Value
 
 SKIPS = {
     "OBR-1": "The number of the segment says nothing of the order.",
     "OBR-9": "The volume of the collection belongs to the specimen (SPM-12).",
-    "OBR-10, OBR-11, OBR-17, OBR-28": "Who collected, why, whom to call and who gets copies is kept in the raw message.",
+    "OBR-10, OBR-17, OBR-28": "Who collected, why, whom to call and who gets copies is kept in the raw message.",
     "OBR-12, OBR-18..21, OBR-23": "Danger codes, fields for the parties' own use and charges are kept in the raw message.",
-    "OBR-26, OBR-29": "Parent results and orders are kept in the raw message.",
     "OBR-30, OBR-35, OBR-37..43": "Transport, transcription and collection logistics are kept in the raw message.",
-    "OBR-44..50": "Procedures, modifiers, material and multiplicity are kept in the raw message.",
+    "OBR-44, OBR-45, OBR-48..50": "Procedures, modifiers and how results are handled are kept in the raw message.",
     "ORC-10, ORC-25, ORC-29, ORC-31": "Who entered and what modifies or explains the order is kept in the raw message.",
     "ORC-6, ORC-8, ORC-11, ORC-13, ORC-14": "Response flags, parents and who entered it where are kept in the raw message.",
     "ORC-16..20, ORC-22..24, ORC-26..28, ORC-30": "Control reasons and addresses of the parties are kept in the raw message.",
@@ -48,6 +47,8 @@ def report_of(request: Segment | None, order: Segment | None, profile: Profile) 
     if request is None:
         return report
     placer, filler = told(request, 2, taken), told(request, 3, taken)
+    if order is not None:
+        report.beside = report.placer, report.filler
     report.placer = report.placer if placer is EMPTY else placer
     report.filler = report.filler if filler is EMPTY else filler
     report.service = request.value(4)
@@ -58,9 +59,25 @@ def report_of(request: Segment | None, order: Segment | None, profile: Profile) 
     report.section = request.text(24).strip()
     report.status = _time(request, 25).upper()
     if request.length > 30:
-        report.interpreters = (*request.values(32), *request.values(33), *request.values(34))
+        report.interpreters = (*request.values(32), *request.values(33))
+        report.technicians = request.values(34)
         report.reasons = request.values(31)
+    if request.raw(26):
+        report.parent = _parent(request, profile)
     return report
+
+
+@maps("OBR-26", "OBR-29")
+def _parent(request: Segment, profile: Profile) -> Parent | None:
+    """PRL: code, sub-id and words of the parent result. Its order is told by EIP: the filler's number, else the placer's."""
+    result, order = request.value(26), request.value(29)
+    code, sub, said = (result.text(n).strip() for n in (1, 2, 3))
+    if code in ("", NULL):
+        return None
+    numbers = {"filler": order.text(2).strip(), "placer": order.text(1).strip()}
+    # only what results are kept by leads to the parent; else it is taken for one under the same number
+    number = numbers.get(profile.results.key[0], "") if profile.results.key else ""
+    return Parent(code, sub, said, number)
 
 
 def told(segment: Segment, field: int, taken: Set[tuple[str, int]]) -> Value:

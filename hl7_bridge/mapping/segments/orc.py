@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hl7_bridge.delivery import Resource
+from hl7_bridge.mapping.datatypes.identifiers import identifier, typed
 from hl7_bridge.mapping.datatypes.people import organization, person
 from hl7_bridge.mapping.results.events import Reported
 from hl7_bridge.mapping.results.observations import SOURCE
-from hl7_bridge.mapping.results.reports import numbers
+from hl7_bridge.mapping.results.reports import beside, group_numbers, numbers
 from hl7_bridge.mapping.results.surroundings import Surroundings
 from hl7_bridge.mapping.rows import maps
 from hl7_bridge.mapping.tables.results import ORDER_CONTROL, ORDER_STATUS, PRIORITIES
-from hl7_bridge.message import NULL, Segment, Value
+from hl7_bridge.message import NULL, Segment
 
 CONTROL = "https://osler.health/fhir/StructureDefinition/hl7-order-control"
 OVER = frozenset({"revoked", "completed", "entered-in-error"})
@@ -42,7 +43,7 @@ def order_status(control: str, state: str, known: str | None, around: Surroundin
 
 @maps(
     "ORC-2", "ORC-3", "ORC-4", "ORC-7", "ORC-9", "ORC-12", "ORC-15", "ORC-21",
-    "OBR-5", "OBR-6", "OBR-13", "OBR-27", "OBR-36", "TQ1-7", "TQ1-9", "DG1-3",
+    "OBR-5", "OBR-6", "OBR-11", "OBR-13", "OBR-27", "OBR-36", "OBR-46", "OBR-47", "TQ1-7", "TQ1-9", "DG1-3",
 )  # fmt: skip
 def request_of(
     report: Reported,
@@ -57,35 +58,39 @@ def request_of(
     made: Resource = {
         "resourceType": "ServiceRequest",
         "meta": {"source": SOURCE + around.context.receipt.connection},
-        "identifier": numbers(report.placer, report.filler, around),
+        "identifier": [*numbers(report.placer, report.filler, around), *_alternates(report, around)],
         "status": status,
-        "intent": "order",
+        "intent": "order" if request is None or request.text(11).strip() != "G" else "reflex-order",
         "subject": subject,
     }
     concept = around.mapped(report.service, "OBR-4", "OBR-4")
     if concept is not None:
         made["code"] = concept
-    group = order.value(4) if order is not None else None
-    if group is not None and not group.empty:
-        found = numbers(group, Value("", group.delimiters), around)
-        if found:
-            made["requisition"] = {name: member for name, member in found[0].items() if name != "type"}
+    group = group_numbers(order, around) if order is not None else []
+    if group:
+        # it is not one of the identifiers: orders are found by these, and the group has many
+        made["requisition"] = {name: member for name, member in group[0].items() if name != "type"}
     priority = _priority(order, request, timings)
     if priority is not None:
         made["priority"] = priority
-    wanted = _first_time(
-        around, *((one, 7) for one in timings), (order, 15), (request, 36), (request, 6), (request, 7)
-    )
+    wanted = _first_time(around, *((one, 7) for one in timings))
+    wanted = wanted or _first_time(around, (order, 7), (request, 27), component=4)
+    wanted = wanted or _first_time(around, (request, 36), (request, 6), (order, 15), (request, 7))
     if wanted is not None:
         made["occurrenceDateTime"] = wanted
     authored = _first_time(around, (order, 9))
-    if authored is not None:
+    # of an order that is told of again it says when something was done to it
+    if authored is not None and (report.control in NEW or not report.control):
         made["authoredOn"] = authored
     _people_into(made, report, around)
     reasons = [one for value in report.reasons if (one := around.concept(value)) is not None]
     reasons += [one for each in diagnoses if (one := around.concept(each.value(3))) is not None]
     if reasons:
         made["reasonCode"] = reasons
+    details = () if request is None else (*request.values(46), *request.values(47))
+    detailed = [one for value in details if (one := around.concept(value)) is not None]
+    if detailed:
+        made["orderDetail"] = detailed
     notes = [*report.notes]
     if request is not None and request.text(13).strip() not in ("", NULL):
         notes.append(request.value(13).whole().strip())
@@ -94,6 +99,19 @@ def request_of(
     if report.control:
         made["extension"] = [{"url": CONTROL, "valueCode": report.control}]
     return made
+
+
+def _alternates(report: Reported, around: Surroundings) -> list[dict[str, Any]]:
+    """Numbers of ORC beside those of OBR, and alternate numbers of the placer (ORC-33, OBR-53: later versions)."""
+    order, request = report.order, report.request
+    found = beside(report, around)
+    told = () if order is None else order.values(33)
+    told = told or (() if request is None else request.values(53))
+    made = [identifier(value, around.context) for value in told]
+    for one in made:
+        if one is not None:
+            found.append(typed({name: member for name, member in one.items() if name != "type"}, "PLAC"))
+    return found
 
 
 def _people_into(made: Resource, report: Reported, around: Surroundings) -> None:
@@ -116,9 +134,9 @@ def _priority(order: Segment | None, request: Segment | None, timings: list[Segm
     return next((PRIORITIES[one.strip().upper()] for one in told if one.strip().upper() in PRIORITIES), None)
 
 
-def _first_time(around: Surroundings, *places: tuple[Segment | None, int]) -> str | None:
+def _first_time(around: Surroundings, *places: tuple[Segment | None, int], component: int = 1) -> str | None:
     for segment, field in places:
-        text = "" if segment is None else segment.text(field).strip()
+        text = "" if segment is None else segment.text(field, component).strip()
         made = around.time(text) if text not in ("", NULL) else None
         if made is not None:
             return made

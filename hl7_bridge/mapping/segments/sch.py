@@ -24,12 +24,12 @@ from hl7_bridge.mapping.whereabouts import located
 from hl7_bridge.message import Message, Segment
 
 REQUIRED = "required"
+EQUIPMENT = frozenset(("E", "EQ", "EQUIP", "EQUIPMENT", "DEV", "DEVICE"))
 
 SKIPS = {
     "SCH-3..5": "Occurrence and group numbers: each occurrence is an Appointment of its own.",
     "SCH-12..15": "Who placed the appointment, and how to reach them, is kept in the raw message.",
     "SCH-17..24": "Who filled and entered the appointment, and how to reach them, is kept in the raw message.",
-    "SCH-26, SCH-27": "Orders of an appointment stand in their own messages.",
     "TQ1-1..6": "Quantities and repetitions are those of orders.",
     "TQ1-10..14": "Conditions are those of orders.",
     "AIS-1, AIG-1, AIL-1, AIP-1": "The number of the segment says nothing.",
@@ -78,6 +78,19 @@ def purpose(sch: Segment, message: Message, context: Context) -> Changes:
     if any(services):
         found["serviceType"] = [one for one in services if one is not None]
     return found
+
+
+@maps("SCH-26", "SCH-27")
+async def orders_of(sch: Segment, draft: Draft, context: Context) -> Changes:
+    """The orders that the appointment is for; by number where the server has none."""
+    numbers_told = [entity(value, context) for field in (26, 27) for value in sch.values(field)]
+    told_ones = [one for one in numbers_told if one is not None]
+    if not told_ones:
+        return {}
+    known = await draft.any_of("ServiceRequest", [(one["system"], one["value"]) for one in told_ones], 10)
+    if known:
+        return {"basedOn": [{"reference": f"ServiceRequest/{one['id']}"} for one in known]}
+    return {"basedOn": [{"type": "ServiceRequest", "identifier": one} for one in told_ones]}
 
 
 @maps("SCH-9", "SCH-11", "TQ1-7", "TQ1-8", "AIS-4", "AIS-7", "AIS-8")
@@ -140,7 +153,10 @@ async def participants(
     for aig in message.all("AIG"):
         thing = concept(aig.value(3), context)
         if thing is not None:
-            actor = {"type": "Device", "display": thing.get("text") or thing["coding"][0]["code"]}
+            actor = {"display": thing.get("text") or thing["coding"][0]["code"]}
+            if told(aig.value(4), 1).upper() in EQUIPMENT:
+                # other resources are people, rooms or services, which nothing here tells apart
+                actor["type"] = "Device"
             if "coding" in thing:
                 first = thing["coding"][0]
                 actor["identifier"] = {"system": first["system"], "value": first["code"]}

@@ -15,10 +15,12 @@ from hl7_bridge.message import NULL, Segment, Value
 
 SKIPS = {
     "SPM-1": "The number of the segment says nothing of the specimen.",
-    "SPM-3, SPM-5, SPM-6, SPM-9, SPM-10": "Parents, modifiers and places of collection are kept in the raw message.",
+    "SPM-5, SPM-9, SPM-10": "Modifiers and places of collection are kept in the raw message.",
     "SPM-11": "The role parts patients' specimens from controls, which profiles read.",
-    "SPM-13..16, SPM-19..23, SPM-25..29": "Handling, risks and packaging are kept in the raw message.",
-    "SAC-1, SAC-2, SAC-5..12": "Where a container stands in a machine is kept in the raw message.",
+    "SPM-13, SPM-15, SPM-16": "Handling, risks and grouping are kept in the raw message.",
+    "SPM-19, SPM-21..23": "Expiry, quality and rejection are kept in the raw message.",
+    "SPM-25, SPM-26, SPM-28, SPM-29": "Amounts left and packaging are kept in the raw message.",
+    "SAC-1, SAC-5..12": "Where a container stands in a machine is kept in the raw message.",
     "SAC-13..44": "Measures, indices and dilutions of a container are kept in the raw message.",
 }
 
@@ -28,6 +30,7 @@ def sampled_of(specimen: Segment | None, at_hand: Mapping[str, Segment], profile
     """The event of a specimen: of SPM, else of what OBR says of it. The number stands where the profile says."""
     sampled = Sampled(number=picked(profile.specimen.paths, at_hand))
     if specimen is not None:
+        sampled.segment = specimen
         told = (specimen.text(2, 1), specimen.text(2, 2))
         sampled.identifiers = tuple(text for one in told if (text := _clean(one)))
         sampled.kind = specimen.value(4)
@@ -50,9 +53,10 @@ def sampled_of(specimen: Segment | None, at_hand: Mapping[str, Segment], profile
     return sampled
 
 
-@maps("SAC-3", "SAC-4")
+@maps("SAC-2", "SAC-3", "SAC-4")
 def container_into(sampled: Sampled, container: Segment) -> None:
     """What SAC adds to a specimen."""
+    sampled.accession = container.value(2)
     number = _clean(container.text(3)) or _clean(container.text(4))
     if number:
         sampled.container = container.value(3) if _clean(container.text(3)) else container.value(4)

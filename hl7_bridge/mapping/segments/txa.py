@@ -10,6 +10,7 @@ import binascii
 from dataclasses import dataclass
 from typing import Any
 
+from hl7_bridge.escapes import unescape
 from hl7_bridge.mapping.changes import Changes
 from hl7_bridge.mapping.datatypes.codes import concept
 from hl7_bridge.mapping.datatypes.identifiers import entity
@@ -21,14 +22,13 @@ from hl7_bridge.mapping.records import Context
 from hl7_bridge.mapping.rows import maps
 from hl7_bridge.mapping.tables.coding_systems import LOINC
 from hl7_bridge.mapping.tables.documents import AVAILABILITY, COMPLETION, MEDIA, TYPES
-from hl7_bridge.message import Message, Segment
+from hl7_bridge.message import Message, Segment, Value
 
 SKIPS = {
     "TXA-1": "The number of the segment says nothing of the document.",
     "TXA-3": "How it is presented follows from its content.",
     "TXA-7, TXA-8": "When it was typed and edited stands in the versions of the document.",
     "TXA-11": "Who typed it is kept in the raw message.",
-    "TXA-15": "Orders of a document stand in their own messages.",
     "TXA-20": "How it is stored is the matter of the server.",
     "TXA-21": "Why it was changed is kept in the raw message.",
     "TXA-23": "Who was sent copies is kept in the raw message.",
@@ -65,7 +65,20 @@ def states(txa: Segment) -> tuple[str, str]:
     return status, COMPLETION.get(told(txa.value(17), 1).upper(), "preliminary")
 
 
-@maps("TXA-2", "TXA-4", "TXA-5", "TXA-6", "TXA-9", "TXA-10", "TXA-14", "TXA-16", "TXA-18", "TXA-22", "TXA-25")
+@maps(
+    "TXA-2",
+    "TXA-4",
+    "TXA-5",
+    "TXA-6",
+    "TXA-9",
+    "TXA-10",
+    "TXA-14",
+    "TXA-15",
+    "TXA-16",
+    "TXA-18",
+    "TXA-22",
+    "TXA-25",
+)
 def description(txa: Segment, context: Context) -> Changes:
     """What is told of the document but for its numbers, states and content."""
     found: Changes = {}
@@ -95,8 +108,13 @@ def description(txa: Segment, context: Context) -> Changes:
     if title:
         found["description"] = title
     acted = date_time(txa.value(4), context)
-    if acted is not None:
-        found["context"] = {"period": {"start": acted}}
+    about: dict[str, Any] = {} if acted is None else {"period": {"start": acted}}
+    orders = [entity(value, context) for field in (14, 15) for value in txa.values(field)]
+    related = [{"type": "ServiceRequest", "identifier": one} for one in orders if one is not None]
+    if related:
+        about["related"] = related
+    if about:
+        found["context"] = about
     return found
 
 
@@ -108,6 +126,9 @@ def contents(message: Message, draft: Draft) -> list[Content]:
     for obx in message.all("OBX"):
         kind = obx.text(2).upper()
         title = told(obx.value(3), 2) or told(obx.value(3), 1)
+        if not obx.raw(5) and kind in ("TX", "FT", "ST"):
+            # a line with nothing on it parts what is before and after it
+            lines.append("")
         for value in obx.values(5):
             if kind == "ED":
                 made = _encapsulated(obx, title, draft)
@@ -116,12 +137,17 @@ def contents(message: Message, draft: Draft) -> list[Content]:
                 break
             if kind == "RP":
                 media = MEDIA.get(value.text(4).upper(), MEDIA.get(value.text(3).upper(), ""))
-                attached.append(Content(media, url=value.text(1), title=title))
+                attached.append(Content(media, url=pointer(value), title=title))
             else:
                 lines.append(text(value) or "")
     if any(lines):
         attached.insert(0, Content("text/plain; charset=utf-8", "\n".join(lines).encode()))
     return attached
+
+
+def pointer(value: Value) -> str:
+    """RP.1, an address, in which `&` parts no subcomponents."""
+    return unescape(value.raw_component(1), value.delimiters).strip()
 
 
 def _encapsulated(obx: Segment, title: str, draft: Draft) -> Content | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 # OBX-11 (0085): status of the Observation; None: it is no result and none is written
 OBSERVATION_STATUS: Mapping[str, str | None] = {
+    "A": "amended",
     "C": "corrected",
     "D": "entered-in-error",
     "F": "final",
