@@ -1,30 +1,36 @@
-"""`osler hl7 status | replay`: how the bridge stands, and mapping messages again, on a store directly.
+"""`osler hl7 status | replay`: how the bridge stands, and mapping messages again.
 
-Both work while the server runs, and when it does not.
+Both work on a store directly while the server runs, and when it does not; status also asks a running server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from fhir_server.console import complain, say
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from fhir_server.bridge.store_journal import StoreJournal
     from fhir_server.context import Services
+    from fhir_server.settings import Settings
+    from hl7_bridge.journal_sqlite import SqliteJournal
 
 Store = Annotated[
     str | None,
     typer.Option(help="sqlite:///FILE or mongodb://... (default sqlite:///osler.db)."),
 ]
 MOST = 100_000
+Standing = dict[str, Any]
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,33 +41,109 @@ def register(app: typer.Typer) -> None:
 
 def status(
     store: Store = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OSLER_SERVER",
+            help="Ask a running server, http://HOST:PORT; OSLER_TOKEN is sent as bearer token.",
+        ),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="The file of a journal of its own (hl7_journal, or of a bridge alone)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Show each connection: messages by state, the last message, and what waits for people by its reason."""
-    from hl7_bridge.journal import STATES
-
-    found = _with_journal(store, _status)
+    """Show each connection: messages by state, the last message, how fast it was answered, and what waits for people."""
+    found = _standing(store, server, journal)
     if as_json:
         say(json.dumps(found, indent=2))
         return
     for name, one in found["destinations"].items():
-        told = ", ".join(f"{one[state]} {state}" for state in ("waiting", "held", "dead", "acknowledged"))
+        told = ", ".join(
+            f"{one.get(state, 0)} {state}" for state in ("waiting", "held", "dead", "acknowledged")
+        )
         last = one["last_acknowledged"]
         say(f"to {name}: {told}" + (f", the last at {last}" if last else ""))
-    if not found["connections"]:
+    if not any(one["entries"] for one in found["connections"].values()):
         say("No message was received yet.")
-        return
-    head = ("connection", "entries", *STATES, "last message", "silent for")
+    if found["connections"]:
+        _show_connections(found["connections"])
+    for reason, count in found["waiting_for_people"].items():
+        where = ", ".join(
+            f"{name} {one['waiting_for_people'][reason]}"
+            for name, one in found["connections"].items()
+            if reason in one["waiting_for_people"]
+        )
+        say(f"{count} {'task' if count == 1 else 'tasks'}: {reason}" + (f" ({where})" if where else ""))
+
+
+def _show_connections(connections: dict[str, Any]) -> None:
+    from hl7_bridge.journal import STATES
+
+    head = ("connection", "entries", *STATES, "last message", "silent for", "answer p99")
     rows = [head]
-    for name, one in found["connections"].items():
-        counts = [str(one["states"].get(state, 0)) for state in STATES]
+    for name, one in connections.items():
+        counts = ["?" if one["entries"] is None else str(one["states"].get(state, 0)) for state in STATES]
+        entries = "?" if one["entries"] is None else str(one["entries"])
         silent = "" if one["silent_seconds"] is None else f"{one['silent_seconds']:.0f} s"
-        rows.append((name, str(one["entries"]), *counts, one["last_message"] or "", silent))
+        p99 = "" if one["answer_p99_seconds"] is None else f"{one['answer_p99_seconds'] * 1000:.0f} ms"
+        rows.append((name, entries, *counts, one["last_message"] or "", silent, p99))
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
     for row in rows:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for reason, count in found["waiting_for_people"].items():
-        say(f"{count} tasks: {reason}")
+
+
+def _standing(store: str | None, server: str | None, journal: Path | None) -> Standing:
+    """How the bridge stands, from where it was asked for: what is named, before what a setting says."""
+    from fhir_server.bridge.standing import of_server, of_store
+
+    if store is not None and journal is not None:
+        complain("Give one of --store, --server and --journal.")
+        raise typer.Exit(2)
+    if journal is not None:
+        return _ended(_of_file(journal))
+    if server and store is None:
+        return _ended(of_server(server, os.environ.get("OSLER_TOKEN", "")))
+
+    async def act(services: Services, _: StoreJournal) -> Standing:
+        names, file = _names(services.settings), services.settings.hl7_journal
+        if not os.path.isfile(file):  # noqa: ASYNC240 - nobody waits
+            return await of_store(services, names)
+        async with _opened(Path(file)) as kept:
+            return await of_store(services, names, kept)
+
+    return _with_journal(store, act)
+
+
+async def _of_file(file: Path) -> Standing:
+    from fhir_server.bridge.standing import of_journal
+
+    async with _opened(file) as kept:
+        return await of_journal(kept)
+
+
+@asynccontextmanager
+async def _opened(file: Path) -> AsyncIterator[SqliteJournal]:
+    """A journal of its own. Raises Unreachable."""
+    from hl7_bridge.delivery import Unreachable
+    from hl7_bridge.journal_sqlite import SqliteJournal
+
+    if not os.path.isfile(file):  # noqa: ASYNC240 - nobody waits
+        raise Unreachable(f"{file}: there is no such file")
+    kept = SqliteJournal(file)
+    await kept.open()
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+def _names(settings: Settings) -> list[str]:
+    """The names of the connections that the settings name."""
+    from fhir_server.bridge.running import config_from
+
+    return [one.name for one in config_from(settings).connections]
 
 
 def replay(
@@ -96,46 +178,14 @@ def replay(
     raise typer.Exit(0 if done else 1)
 
 
-async def _status(services: Services, journal: StoreJournal) -> dict[str, Any]:
-    from fhir_r4.temporal import format_instant
-    from fhir_server.bridge.sent import figures_of
-    from fhir_server.search.tree import SearchQuery, TokenIs, all_of, any_of
-    from hl7_bridge.reasons import REASON_SYSTEM, REASONS
-    from hl7_bridge.work import OPEN
-
-    connections: dict[str, Any] = {}
-    for (name, state), count in (await journal.counts()).items():
-        one = connections.setdefault(name, {"entries": 0, "states": {}})
-        one["entries"] += count
-        one["states"][state] = count
-    for name, one in connections.items():
-        last = await journal.last(name)
-        one["last_message"] = None if last is None else format_instant(last)
-        one["silent_seconds"] = None if last is None else time.time() - last / 1e6
-    waiting = {}
-    for reason in REASONS:
-        is_open = any_of(TokenIs("status", None, status) for status in sorted(OPEN))
-        where = all_of([TokenIs("code", REASON_SYSTEM, reason), is_open])
-        total = (await services.store.search(SearchQuery(("Task",), where, count=0, total="accurate"))).total
-        if total:
-            waiting[reason] = total
-    destinations = {
-        name: {**sent.states, "last_acknowledged": None if sent.last is None else format_instant(sent.last)}
-        for name, sent in (await figures_of(services)).items()
-    }
-    return {"connections": connections, "destinations": destinations, "waiting_for_people": waiting}
-
-
-def _with_journal(store: str | None, act: Callable[[Services, StoreJournal], Awaitable[Any]]) -> Any:
+def _with_journal(store: str | None, act: Callable[[Services, StoreJournal], Awaitable[T]]) -> T:
     """What `act` gives on the journal of a store."""
-    from fhir_r4.errors import FhirError
     from fhir_server.app import compose
     from fhir_server.bridge.store_journal import StoreJournal
     from fhir_server.interactions.indexing import begin
     from fhir_server.settings import Settings
-    from hl7_bridge.delivery import Unreachable
 
-    async def run() -> Any:
+    async def run() -> T:
         settings = Settings() if store is None else Settings(store=store)
         services = compose(settings)
         await begin(services)
@@ -144,8 +194,19 @@ def _with_journal(store: str | None, act: Callable[[Services, StoreJournal], Awa
         finally:
             await services.store.close()
 
+    return _ended(run())
+
+
+def _ended(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives; the command ends with code 2 when it cannot be had."""
+    from fhir_r4.errors import FhirError
+    from hl7_bridge.delivery import Refused, Unreachable
+
     try:
-        return asyncio.run(run())
+        return asyncio.run(work)
+    except Refused as error:
+        complain(f"the server answered {error.status}")
+        raise typer.Exit(2) from error
     except (FhirError, Unreachable) as error:
         complain(str(error))
         raise typer.Exit(2) from error

@@ -12,12 +12,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import uvicorn
 
 from fhir_r4.errors import InvalidRequest, Unavailable
+from fhir_server.bridge.workers import FOLDER
 from fhir_server.console import say
 from fhir_server.http.protocol import GatheringProtocol
 from fhir_server.logs import configure_logs
@@ -111,20 +113,48 @@ def _serve_here(settings: Settings, bound: socket.socket, ready: Callable[[], No
 
     def told() -> None:
         ready()
-        for names, where in app.bridge.addresses().items() if app.bridge is not None else ():
-            say(f"HL7 v2      {where} ({names})")
+        _say_hl7(app.bridge.addresses() if app.bridge is not None else {})
 
     _Server(_config(app), told).run(sockets=[bound])
 
 
 def _serve_with_workers(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
+    from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
     gc.enable()
+    addresses = _hl7_addresses(settings)
     _export(settings)
     config = _config("fhir_server.serving:worker_application", factory=True, workers=settings.workers)
-    ready()
-    Multiprocess(config, sockets=[bound]).run()
+    with tempfile.TemporaryDirectory(prefix="osler-") as folder:
+        os.environ[FOLDER] = folder
+        ready()
+        _say_hl7(addresses)
+        processes = Multiprocess(config, sockets=[bound])
+        processes.run()
+    if any(one.exitcode == STARTUP_FAILURE for one in processes.processes):
+        raise InvalidRequest("The server could not begin; the log says why.")
+
+
+def _hl7_addresses(settings: Settings) -> dict[str, str]:
+    """Where workers will listen for HL7 v2, by the names of connections; a worker that cannot would be started for ever.
+
+    Raises InvalidRequest or Unavailable.
+    """
+    if settings.hl7 is None and not settings.hl7_config:
+        return {}
+    from fhir_server.bridge.running import config_from
+
+    found = {}
+    for address, sharing in config_from(settings).listened().items():
+        listen(address.host, address.port).close()
+        found[", ".join(one.name for one in sharing)] = str(address)
+    return found
+
+
+def _say_hl7(addresses: Mapping[str, str]) -> None:
+    for names, where in addresses.items():
+        say(f"HL7 v2      {where} ({names})")
 
 
 def worker_application() -> Any:

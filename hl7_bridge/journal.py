@@ -123,6 +123,9 @@ class Journal(Protocol):
     async def counts(self) -> Mapping[tuple[str, State], int]:
         """The number of entries by connection and state."""
 
+    async def last(self, connection: str) -> int | None:
+        """When the last message of a connection was received that was none before; None without any."""
+
     async def news(self) -> int:
         """A number that grows when an entry or a Task was written, by whomever."""
 

@@ -166,7 +166,14 @@ class SqliteJournal:
             rows = file.execute("SELECT connection,state,count(*) FROM entry GROUP BY 1,2")
             return {(row[0], row[1]): row[2] for row in rows}
 
-        return await self._do(act)
+        return await self._do(act, quiet=True)
+
+    async def last(self, connection: str) -> int | None:
+        def act(file: sqlite3.Connection) -> int | None:
+            row = file.execute("SELECT max(received) FROM entry WHERE connection=?", (connection,)).fetchone()
+            return None if row is None else row[0]
+
+        return await self._do(act, quiet=True)
 
     async def news(self) -> int:
         return self._changed + int(time.monotonic() / ASK_SECONDS)

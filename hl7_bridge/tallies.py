@@ -6,7 +6,9 @@ So `received = duplicates + the entries that were made`, and the entries are tho
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from hl7_bridge.journal import State
 
@@ -22,7 +24,6 @@ class Tally:
     duplicates: int = 0
     incomplete: int = 0
     refused: int = 0
-    sessions: int = 0
     last: int = 0
     answers: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
 
@@ -68,3 +69,55 @@ class Tallies:
         self.handled[connection, state] = self.handled.get((connection, state), 0) + 1
         for reason in reasons:
             self.reasons[connection, reason] = self.reasons.get((connection, reason), 0) + 1
+
+    def add(self, other: Tallies) -> None:
+        """Count in what another process has counted."""
+        for name, theirs in other.connections.items():
+            of = self.of(name)
+            of.received += theirs.received
+            of.duplicates += theirs.duplicates
+            of.incomplete += theirs.incomplete
+            of.refused += theirs.refused
+            of.last = max(of.last, theirs.last)
+            of.answers = deque([*of.answers, *theirs.answers])
+        for key, count in other.handled.items():
+            self.handled[key] = self.handled.get(key, 0) + count
+        for reason, count in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+        self.depth += other.depth
+
+    def told(self) -> dict[str, Any]:
+        """The figures as JSON, for another process."""
+        return {
+            "connections": {
+                name: [of.received, of.duplicates, of.incomplete, of.refused, of.last, list(of.answers)]
+                for name, of in self.connections.items()
+            },
+            "handled": [[*key, count] for key, count in self.handled.items()],
+            "reasons": [[*key, count] for key, count in self.reasons.items()],
+            "depth": self.depth,
+        }
+
+
+def heard(told: dict[str, Any]) -> Tallies:
+    """The figures that another process has told."""
+    return Tallies(
+        {name: _tally(*of) for name, of in told["connections"].items()},
+        {(name, state): count for name, state, count in told["handled"]},
+        {(name, reason): count for name, reason, count in told["reasons"]},
+        told["depth"],
+    )
+
+
+def _tally(
+    received: int, duplicates: int, incomplete: int, refused: int, last: int, answers: list[float]
+) -> Tally:
+    return Tally(received, duplicates, incomplete, refused, last, deque(answers))
+
+
+def together(several: Iterable[Tallies]) -> Tallies:
+    """The figures of several processes in one."""
+    whole = Tallies()
+    for one in several:
+        whole.add(one)
+    return whole

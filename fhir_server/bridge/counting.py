@@ -1,4 +1,4 @@
-"""How many messages are in which state, exactly as of one version of the store.
+"""How many messages are in which state, and when the last one came, exactly as of one version of the store.
 
 It counts once and then follows the change feed, so that at any moment every message is counted in one state, whoever has
 changed it.
@@ -22,12 +22,13 @@ MOST_TIMES = 3
 
 
 class Counting:
-    """The figures of a store's journal; `counts` is a copy of those at the last `catch_up`."""
+    """The figures of a store's journal. `last` says when the last message of a connection came, in microseconds since 1970."""
 
     def __init__(self, services: Services, journal: StoreJournal) -> None:
         self._store = services.store
         self._journal = journal
         self._counts: dict[Key, int] | None = None
+        self.last: dict[str, int] = {}
         self._after = 0
         self._lock = asyncio.Lock()
 
@@ -43,6 +44,8 @@ class Counting:
         for _ in range(MOST_TIMES):
             self._after = await self._store.last_sequence()
             counts = dict(await self._journal.counts())
+            for name in {name for name, _ in counts}:
+                self.last[name] = max(self.last.get(name, 0), await self._journal.last(name) or 0)
             if await self._store.last_sequence("Binary") <= self._after:
                 self._counts = counts
                 return
@@ -71,5 +74,7 @@ class Counting:
         binary = decode_object(stored.body)
         status = status_of(binary)
         if status is not None:
-            key = connection_of(binary), status.state
-            self._counts[key] = self._counts.get(key, 0) + number
+            name = connection_of(binary)
+            self._counts[name, status.state] = self._counts.get((name, status.state), 0) + number
+            if stored.created:
+                self.last[name] = max(self.last.get(name, 0), stored.updated)

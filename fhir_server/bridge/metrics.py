@@ -6,7 +6,7 @@ At any moment `received = duplicates + the messages of all states`, the state re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -18,24 +18,55 @@ from hl7_bridge.journal import STATES, State
 from hl7_bridge.tallies import Tallies
 
 CONNECTION = ["connection"]
-Reading = Callable[[WireFigures], float]
+# of sockets: whether it may fall, the name, what it is, and how it is called in `of_wire`
+WIRES = (
+    (True, "sockets", "Sockets that are open", "open"),
+    (False, "sockets_opened", "Sockets that were opened", "opened"),
+    (
+        False,
+        "sockets_refused",
+        "Sockets that were refused: too many, or an address or certificate that is not allowed",
+        "refused",
+    ),
+    (False, "bytes", "Bytes that came", "bytes"),
+    (False, "noise_bytes", "Bytes outside messages that are no heartbeats", "noise"),
+    (False, "heartbeat_bytes", "Bytes of heartbeats", "heartbeats"),
+    (False, "broken_off", "Messages within which the connection ended", "broken_off"),
+)
+
+
+def of_wire(figures: WireFigures) -> dict[str, int]:
+    """What is shown of the sockets of an address."""
+    return {
+        "open": figures.open,
+        "opened": figures.opened,
+        "refused": figures.refused,
+        "bytes": figures.bytes,
+        "noise": figures.noise_bytes - figures.heartbeat_bytes,
+        "heartbeats": figures.heartbeat_bytes,
+        "broken_off": figures.incomplete,
+    }
 
 
 class BridgeCollector(Collector):
     """Turns tallies and counts into metrics.
 
-    `counts` and `sent` are set before each scrape, None while the store does not answer. `wires` are the figures of
-    addresses, by the connections that share them.
+    `counts` and `sent` are set before each scrape, None while the store does not answer; `tallies` are those of all processes
+    of this server. `wires` are the figures of addresses, by the connections that share them. `last` says when the last message
+    of a connection came as far as the store knows, `silent_since` since when one is waited for that has never come;
+    microseconds since 1970.
     """
 
     def __init__(self, tallies: Tallies) -> None:
-        self._tallies = tallies
+        self.tallies = tallies
         self.counts: Mapping[tuple[str, State], int] | None = {}
         self.sent: Mapping[str, Sent] | None = {}
-        self.wires: Mapping[str, WireFigures] = {}
+        self.wires: Mapping[str, Mapping[str, int]] = {}
+        self.last: Mapping[str, int] = {}
+        self.silent_since: Mapping[str, int] = {}
 
     def collect(self) -> Iterator[Metric]:
-        tallies = self._tallies.connections
+        tallies = self.tallies.connections
         counts = self.counts or {}
         names = sorted({name for name, _ in counts} | tallies.keys())
         entries = {name: sum(counts.get((name, state), 0) for state in STATES) for name in names}
@@ -58,54 +89,25 @@ class BridgeCollector(Collector):
         reasons = CounterMetricFamily(
             "osler_hl7_problems", "Problems of messages by their reason", labels=["connection", "reason"]
         )
-        for (name, reason), count in sorted(self._tallies.reasons.items()):
+        for (name, reason), count in sorted(self.tallies.reasons.items()):
             reasons.add_metric([name, reason], count)
         yield reasons
-        depth = GaugeMetricFamily("osler_hl7_queue_depth", "Messages that this process has in work")
-        depth.add_metric([], self._tallies.depth)
+        depth = GaugeMetricFamily("osler_hl7_queue_depth", "Messages that the server has in work")
+        depth.add_metric([], self.tallies.depth)
         yield depth
         yield from self._of_wires()
         yield from self._of_destinations()
 
     def _of_wires(self) -> Iterator[Metric]:
         """What came by the sockets of an address."""
-        shown: tuple[tuple[bool, str, str, Reading], ...] = (
-            (True, "osler_hl7_sockets", "Sockets that are open", lambda f: f.open),
-            (False, "osler_hl7_sockets_opened", "Sockets that were opened", lambda f: f.opened),
-            (
-                False,
-                "osler_hl7_sockets_refused",
-                "Sockets that were refused: too many, or an address or certificate that is not allowed",
-                lambda f: f.refused,
-            ),
-            (False, "osler_hl7_bytes", "Bytes that came", lambda f: f.bytes),
-            (
-                False,
-                "osler_hl7_noise_bytes",
-                "Bytes outside messages that are no heartbeats",
-                lambda f: f.noise_bytes - f.heartbeat_bytes,
-            ),
-            (
-                False,
-                "osler_hl7_heartbeat_bytes",
-                "Bytes of heartbeats",
-                lambda f: f.heartbeat_bytes,
-            ),
-            (
-                False,
-                "osler_hl7_broken_off",
-                "Messages within which the connection ended",
-                lambda f: f.incomplete,
-            ),
-        )
-        for gauge, name, what, read in shown:
+        for gauge, name, what, key in WIRES:
             made: GaugeMetricFamily | CounterMetricFamily
             if gauge:
-                made = GaugeMetricFamily(name, what, labels=CONNECTION)
+                made = GaugeMetricFamily(f"osler_hl7_{name}", what, labels=CONNECTION)
             else:
-                made = CounterMetricFamily(name, what, labels=CONNECTION)
+                made = CounterMetricFamily(f"osler_hl7_{name}", what, labels=CONNECTION)
             for connection, figures in sorted(self.wires.items()):
-                made.add_metric([connection], read(figures))
+                made.add_metric([connection], figures[key])
             yield made
 
     def _of_destinations(self) -> Iterator[Metric]:
@@ -142,10 +144,16 @@ class BridgeCollector(Collector):
             "Within which 99 of 100 of the last answers came",
             labels=CONNECTION,
         )
-        for name, tally in sorted(self._tallies.connections.items()):
+        for name, tally in sorted(self.tallies.connections.items()):
             refused.add_metric([name], tally.refused)
-            if tally.last:
-                last.add_metric([name], tally.last / 1e6)
-                silent.add_metric([name], max(0.0, time.time() - tally.last / 1e6))
-            answers.add_metric([name], tally.answer_p99)
+            if tally.answers:
+                answers.add_metric([name], tally.answer_p99)
+        tallied = {name: tally.last for name, tally in self.tallies.connections.items() if tally.last}
+        for name in sorted({*tallied, *self.last, *self.silent_since}):
+            came = max(tallied.get(name, 0), self.last.get(name, 0))
+            if came:
+                last.add_metric([name], came / 1e6)
+            since = came or self.silent_since.get(name, 0)
+            if since:
+                silent.add_metric([name], max(0.0, time.time() - since / 1e6))
         yield from (refused, last, silent, answers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,10 +16,11 @@ from fhir_r4.errors import InvalidRequest, Unavailable
 from fhir_server.bridge.awaited import Awaited
 from fhir_server.bridge.counting import Counting
 from fhir_server.bridge.in_process import InProcess
-from fhir_server.bridge.metrics import BridgeCollector
+from fhir_server.bridge.metrics import BridgeCollector, of_wire
 from fhir_server.bridge.outbox import Outbox
 from fhir_server.bridge.sent import figures_of
 from fhir_server.bridge.store_journal import StoreJournal
+from fhir_server.bridge.workers import Told, Workers
 from fhir_server.interactions.dispatch import Dispatch
 from fhir_server.settings import Settings
 from hl7_bridge.bridge import Bridge, Known
@@ -30,6 +33,7 @@ from hl7_bridge.journal_sqlite import SqliteJournal
 from hl7_bridge.listener import Unsafe
 from hl7_bridge.mapping.classification import classify
 from hl7_bridge.mapping.table import MAPPINGS
+from hl7_bridge.tallies import heard, together
 
 log = structlog.get_logger("osler.hl7")
 
@@ -44,23 +48,23 @@ def config_from(settings: Settings) -> Config:
         config = load_config(Path(settings.hl7_config)) if settings.hl7_config else Config()
     except BadConfig as error:
         raise InvalidRequest(str(error)) from error
-    if settings.hl7 is None:
-        return config
-    anybody = Connection(ANYBODY, Address(settings.host, settings.hl7))
+    if settings.hl7 is not None:
+        config = _with_anybody(config, settings, settings.hl7)
+    for one in config.connections if settings.workers > 1 else ():
+        if one.role == "listen" and not one.address.port:
+            raise InvalidRequest(f"{one.name}: several workers need a port that is named.")
+    return config
+
+
+def _with_anybody(config: Config, settings: Settings, port: int) -> Config:
+    anybody = Connection(ANYBODY, Address(settings.host, port))
     if config.connection(ANYBODY) is not None or any(
         one.address == anybody.address for one in config.connections
     ):
         raise InvalidRequest(
             f"{anybody.address} is the port of the setting hl7, and of a connection in the file."
         )
-    return Config(
-        (*config.connections, anybody),
-        config.destinations,
-        config.profiles,
-        config.zone,
-        config.resend_days,
-        config.keep_days,
-    )
+    return replace(config, connections=(*config.connections, anybody))
 
 
 class ServerBridge:
@@ -76,6 +80,7 @@ class ServerBridge:
         self._outbox: Outbox | None = None
         self._awaited: Awaited | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._workers = Workers(self._told)
         self.collector: BridgeCollector | None = None
 
     async def open(self) -> None:
@@ -97,6 +102,8 @@ class ServerBridge:
         self.collector = BridgeCollector(self._bridge.tallies)
         self._front = Front(self._bridge, shared=settings.workers > 1)
         await self.count()
+        await self._remember()
+        await self._workers.open()
         self._bridge.pipeline.start()
         self._awaited = Awaited(services, owner)
         await self._awaited.start()
@@ -112,6 +119,7 @@ class ServerBridge:
             raise InvalidRequest(f"HL7 v2: {error}") from error
 
     async def close(self) -> None:
+        await self._workers.close()
         if self._tidying is not None:
             self._tidying.cancel()
         if self._front is not None:
@@ -137,8 +145,30 @@ class ServerBridge:
                 self.collector.sent = await figures_of(self._dispatch.services, names)
         except (Unavailable, Unreachable):
             self.collector.counts = self.collector.sent = None
-        if self._front is not None:
-            self.collector.wires = self._front.figures()
+        self.collector.last = {} if self._counting is None else self._counting.last
+        others = await self._workers.ask()
+        self.collector.tallies = together([self._bridge.tallies, *(heard(one["tallies"]) for one in others)])
+        self.collector.wires = _sum([self._wires(), *(one["wires"] for one in others)])
+
+    async def _remember(self) -> None:
+        """Take up since when the connections are silent: this process has not heard them yet."""
+        assert self._bridge is not None
+        assert self.collector is not None
+        started = self._dispatch.services.started
+        self.collector.silent_since = {one.name: started for one in self.config.connections}
+        if isinstance(self._bridge.journal, SqliteJournal):
+            for name in {name for name, _ in self.collector.counts or ()}:
+                self._bridge.tallies.of(name).last = await self._bridge.journal.last(name) or 0
+
+    def _told(self) -> Told:
+        """The figures of this process alone, for the others of this server."""
+        assert self._bridge is not None
+        return {"tallies": self._bridge.tallies.told(), "wires": self._wires()}
+
+    def _wires(self) -> dict[str, dict[str, int]]:
+        if self._front is None:
+            return {}
+        return {name: of_wire(figures) for name, figures in self._front.figures().items()}
 
     def addresses(self) -> dict[str, str]:
         """Where is listened, by the names of the connections."""
@@ -177,5 +207,14 @@ class ServerBridge:
                 raise InvalidRequest(
                     f"{one.name}: there is no device profile {one.profile!r}; known are {known}."
                 )
-            if self._settings.workers > 1 and one.role == "listen" and not one.address.port:
-                raise InvalidRequest(f"{one.name}: several workers need a port that is named.")
+
+
+def _sum(several: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """The figures of sockets of several processes in one."""
+    found: dict[str, dict[str, int]] = {}
+    for one in several:
+        for name, figures in one.items():
+            of = found.setdefault(name, dict.fromkeys(figures, 0))
+            for key, number in figures.items():
+                of[key] += number
+    return found

@@ -26,7 +26,7 @@ async def test_status_and_replay(tmp_path: Path) -> None:
         shown = osler("hl7", "status", "--store", store)
         assert shown.code == 0
         assert "hl7" in shown.output
-        assert "1 tasks: " in shown.output
+        assert "1 task: unmatched-patient (hl7 1)" in shown.output
     told = json.loads(osler("hl7", "status", "--json", "--store", store).output)
     one = told["connections"]["hl7"]
     assert one["entries"] == sum(one["states"].values()) == 2

@@ -45,9 +45,9 @@ async def serving(store: str, **settings: Any) -> AsyncIterator[tuple[Applicatio
             await app.close()
 
 
-async def figures(client: httpx.AsyncClient) -> dict[str, float]:
+async def figures(client: httpx.AsyncClient, address: str = "http://osler.test/metrics") -> dict[str, float]:
     """The metrics of the bridge by their names and labels."""
-    text = (await client.get("http://osler.test/metrics")).text
+    text = (await client.get(address)).text
     found = re.findall(r"^(osler_hl7_\S+?) ([\d.e+-]+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found if "_created" not in name}
 
