@@ -6,13 +6,13 @@ Exit codes as of all commands: 0 done, 1 done but something was refused or found
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fhir_server import cli_hl7_status
+from fhir_server.cli_hl7_devices import messages_of
 from fhir_server.cli_hl7_devices import register as register_devices
 from fhir_server.console import complain, say
 
@@ -33,7 +33,7 @@ def validate(
     from hl7_bridge.explaining import validate as problems_of
 
     wrong = False
-    for name, number, raw in _messages(files):
+    for name, number, raw in messages_of(files):
         try:
             problems = problems_of(raw)
         except TablesMissing as error:
@@ -55,7 +55,7 @@ def explain(
     from hl7_bridge.explaining import explain as rows_of
     from hl7_bridge.message import NotHl7, parse
 
-    for name, number, raw in _messages(files):
+    for name, number, raw in messages_of(files):
         try:
             message = parse(raw)
             rows = list(rows_of(message))
@@ -96,7 +96,7 @@ def send(
 
     async def run() -> int:
         sender, worst = Sender(target), 0
-        for _, number, raw in _messages([file]):
+        for _, number, raw in messages_of([file]):
             try:
                 sent = await sender.send(raw)
             except NotHl7 as error:
@@ -143,25 +143,6 @@ def simulate(
     say(f"answered {len(report.answered)}, refused {len(report.refused)}, given up {len(report.dropped)}")
     say(f"sent again {report.sent_again}, answers to nothing {report.strays}")
     raise typer.Exit(1 if report.refused or report.dropped else 0)
-
-
-def _messages(files: list[Path]) -> list[tuple[str, int, bytes]]:
-    """(file, number, bytes) of each message; ends with code 2 when a file cannot be read or has none."""
-    from hl7_bridge.batch import messages_in
-
-    found: list[tuple[str, int, bytes]] = []
-    for file in files:
-        try:
-            raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        except OSError as error:
-            complain(f"{file}: {error.strerror}")
-            raise typer.Exit(2) from error
-        messages = messages_in(raw)
-        if not messages:
-            complain(f"{file}: there is no message in it")
-            raise typer.Exit(2)
-        found += [(str(file), number, one) for number, one in enumerate(messages, 1)]
-    return found
 
 
 def _address(text: str) -> tuple[str, int]:

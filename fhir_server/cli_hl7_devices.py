@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,27 +19,56 @@ def register(app: typer.Typer) -> None:
 
 def onboard(
     files: Annotated[
-        list[Path], typer.Argument(metavar="SAMPLES", help="Files with messages of the device.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="SAMPLES", help="Files with messages of the device; - is standard input."),
+    ] = None,
     name: Annotated[str, typer.Option(help="What the profile shall be called.")] = "new-device",
+    begun: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue", metavar="FILE", help="A draft that was worked on: its samples are filled in anew."
+        ),
+    ] = None,
 ) -> None:
     """Draft a device profile from messages: YAML, to be read, corrected and tried."""
-    from hl7_bridge.batch import messages_in
-    from hl7_bridge.devices.onboarding import draft_profile
+    from hl7_bridge.devices.loading import BadProfile
+    from hl7_bridge.devices.onboarding import continue_profile, draft_profile
     from hl7_bridge.message import NotHl7
 
-    raws: list[bytes] = []
+    if not files and begun is None:
+        complain("Give files with messages, or --continue FILE.")
+        raise typer.Exit(2)
+    raws = [raw for _, _, raw in messages_of(files or [])]
+    try:
+        if begun is None:
+            say(draft_profile(name, raws))
+        else:
+            say(continue_profile(begun.read_text(encoding="utf-8"), raws, str(begun)))
+    except OSError as error:
+        complain(f"{begun}: {error.strerror}")
+        raise typer.Exit(2) from error
+    except (NotHl7, BadProfile, ValueError) as error:
+        complain(str(error))
+        raise typer.Exit(2) from error
+
+
+def messages_of(files: list[Path]) -> list[tuple[str, int, bytes]]:
+    """(file, number, bytes) of each message; ends with code 2 when a file cannot be read or has none."""
+    from hl7_bridge.batch import messages_in
+
+    found: list[tuple[str, int, bytes]] = []
     for file in files:
         try:
-            raws += messages_in(file.read_bytes())
+            raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         except OSError as error:
             complain(f"{file}: {error.strerror}")
             raise typer.Exit(2) from error
-    try:
-        say(draft_profile(name, raws))
-    except (NotHl7, ValueError) as error:
-        complain(str(error))
-        raise typer.Exit(2) from error
+        messages = messages_in(raw)
+        if not messages:
+            complain(f"{file}: there is no message in it")
+            raise typer.Exit(2)
+        found += [(str(file), number, one) for number, one in enumerate(messages, 1)]
+    return found
 
 
 def profiles(

@@ -67,6 +67,10 @@ def _config(given: argparse.Namespace) -> Config:
             "hl7", Address(host.strip("[]") or "127.0.0.1", int(port)), profile=given.profile
         )
         config = replace(config, connections=(*config.connections, anybody))
+    if config.destinations:
+        raise BadConfig(
+            "destinations: the bridge alone sends no messages; only the server does (hl7_config)."
+        )
     if not config.connections:
         raise BadConfig("There is no connection: give --listen or --config.")
     return config
@@ -90,6 +94,7 @@ async def _run(given: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     bridge.pipeline.start()
+    tidying = asyncio.create_task(bridge.tidy(config.keep_days)) if config.keep_days else None
     try:
         await front.open()
         for address, listener in front.listeners.items():
@@ -97,6 +102,8 @@ async def _run(given: argparse.Namespace) -> None:
         sys.stdout.flush()
         await stop.wait()
     finally:
+        if tidying is not None:
+            tidying.cancel()
         await front.close()
         await bridge.pipeline.close()
         await server.close()

@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hl7_bridge.framing import Noise, Reply, Unframed
-from hl7_bridge.message import NotHl7, Segment, parse
+from hl7_bridge.astm.frames import E1381
+from hl7_bridge.framing import Frame, Noise, Reply, Unframed
+from hl7_bridge.message import NotHl7, Segment, is_astm, parse
 
 _LINE = re.compile(rb"[^\r\n]*[\r\n]*")
+# where a message of ASTM begins
+_HEADER = re.compile(rb"^(?=H[^A-Za-z0-9\r\n\s]{3,})|(?<=[\r\n])(?=H[^A-Za-z0-9\r\n\s]{3,})")
+ENQ, STX = b"\x05", b"\x02"
 _BEFORE = b"\r\n\x0b \xef\xbb\xbf"
 
 
@@ -78,12 +82,24 @@ def _check(line: bytes, counted: int, of: str, warnings: list[str]) -> None:
 
 
 def messages_in(raw: bytes) -> tuple[bytes, ...]:
-    """The messages of a file, whether they stand there as they are, with the marks of MLLP or in batches."""
+    """The messages of a file, whether they stand there as they are, with the marks of MLLP, in batches, or are those of ASTM."""
+    start = raw.lstrip(_BEFORE)
+    if start[:1] in (ENQ, STX):
+        return tuple(event.payload for event in E1381(most=len(raw)).feed(raw) if isinstance(event, Frame))
+    if is_astm(start):
+        return tuple(one.strip(b"\r\n") + b"\r" for one in _HEADER.split(start) if one.strip())
     machine = Unframed(most=max(len(raw), 1))
     events = [*machine.feed(raw), *machine.end()]
     found: list[bytes] = []
     for event in events:
         if isinstance(event, Noise | Reply):
             continue
-        found += split(event.payload).messages if is_batch(event.payload) else [event.payload]
+        found += split(event.payload).messages if is_batch(event.payload) else [_alone(event.payload)]
     return tuple(found)
+
+
+def _alone(raw: bytes) -> bytes:
+    """A message without the empty lines that part it from the next one in a file."""
+    kept = raw.rstrip(b"\r\n")
+    end = raw[len(kept) :]
+    return kept + (end[:2] if end.startswith(b"\r\n") else end[:1])

@@ -21,7 +21,14 @@ from hl7_bridge.config import Address, Config, Connection, resolve, sender_of, u
 from hl7_bridge.delivery import FhirServer, Unreachable
 from hl7_bridge.devices.profile import Profile
 from hl7_bridge.handling import Classify, Handled, Rules, Understood
-from hl7_bridge.journal import Journal, JournalEntry, Received, State, first_status
+from hl7_bridge.journal import (
+    MICROSECONDS_OF_DAY,
+    Journal,
+    JournalEntry,
+    Received,
+    State,
+    first_status,
+)
 from hl7_bridge.mapping.draft import Held, Problem
 from hl7_bridge.mapping.records import Context, Map, Receipt
 from hl7_bridge.message import Message, NotHl7, parse
@@ -33,6 +40,7 @@ log = structlog.get_logger("osler.hl7")
 
 # so long is waited for the mapping, for a sender that wants to hear of it; devices wait 10 seconds or more
 MAPPED_WITHIN = 8.0
+TIDY_SECONDS = 600.0
 _NOT_TEXT = "some bytes are no text"
 GENERIC = Profile()
 
@@ -190,6 +198,22 @@ class Bridge:
             accepted = [one for one in kept.answers if parse(one).get("MSA-1").startswith("C")]
             kept.answers = (*accepted, found.answer)
         kept.answers = (*kept.answers, *found.messages)
+
+    async def tidy(self, days: int, seconds: float = TIDY_SECONDS, others: Sequence[Journal] = ()) -> None:
+        """Let go of the messages that are done and older than so many days, for ever; the process that maps does it.
+
+        `others` are where messages of this journal have come to be kept too.
+        """
+        while True:
+            await asyncio.sleep(seconds)
+            before = self._clock() - days * MICROSECONDS_OF_DAY
+            for journal in (self.journal, *others):
+                try:
+                    forgotten = 1
+                    while self.pipeline.owns and forgotten:
+                        forgotten = await journal.forget(before)
+                except Unreachable as error:
+                    log.warning("old messages are kept for now", reason=str(error)[:200])
 
     # who has sent it
 

@@ -71,6 +71,19 @@ def _codecs(told: tuple[str, ...], charsets: tuple[str, ...]) -> tuple[tuple[str
     return tuple(dict.fromkeys([*known, *charsets, "utf-8"])), tuple(unknown)
 
 
+def encode(text: str) -> bytes:
+    """The bytes of a message in the character set that its MSH-18 says; UTF-8 where that has not all of its letters."""
+    for one in _told(text.encode("utf-8", "surrogateescape")):
+        codec = CHARSETS.get(one)
+        if codec is None:
+            continue
+        try:
+            return text.encode(codec)
+        except UnicodeEncodeError:
+            continue
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _read(raw: bytes, codec: str, warnings: list[str]) -> Decoded:
     text = raw.decode(codec)
     if codec == "iso-8859-1" and _CONTROL.search(text):

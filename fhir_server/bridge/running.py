@@ -28,7 +28,7 @@ from hl7_bridge.config import Address, BadConfig, Config, Connection, load_confi
 from hl7_bridge.delivery import Unreachable
 from hl7_bridge.devices.loading import BadProfile, library
 from hl7_bridge.front import Front
-from hl7_bridge.journal import MICROSECONDS_OF_DAY, Journal
+from hl7_bridge.journal import Journal
 from hl7_bridge.journal_sqlite import SqliteJournal
 from hl7_bridge.listener import Unsafe
 from hl7_bridge.mapping.classification import classify
@@ -39,7 +39,6 @@ log = structlog.get_logger("osler.hl7")
 
 # the connection of the setting `hl7`, when no file names others
 ANYBODY = "hl7"
-TIDY_SECONDS = 600.0
 
 
 def config_from(settings: Settings) -> Config:
@@ -111,7 +110,9 @@ class ServerBridge:
             self._outbox = Outbox(services, config.destinations, owner)
             await self._outbox.start()
         if config.keep_days:
-            self._tidying = asyncio.create_task(self._tidy(config.keep_days))
+            self._tidying = asyncio.create_task(
+                self._bridge.tidy(config.keep_days, others=[StoreJournal(services)] if journal.apart else ())
+            )
         try:
             await self._front.open()
         except (OSError, Unsafe) as error:
@@ -138,13 +139,16 @@ class ServerBridge:
         assert self._bridge is not None
         assert self.collector is not None
         try:
-            counting = self._counting or self._bridge.journal
-            self.collector.counts = await counting.counts()
+            self.collector.counts = await (self._counting or self._bridge.journal).counts()
+        except (Unavailable, Unreachable):
+            self.collector.counts = None
+        try:
             if self.config.destinations:
                 names = [one.name for one in self.config.destinations]
                 self.collector.sent = await figures_of(self._dispatch.services, names)
         except (Unavailable, Unreachable):
-            self.collector.counts = self.collector.sent = None
+            # a journal of its own goes on telling what waits
+            self.collector.sent = None
         self.collector.last = {} if self._counting is None else self._counting.last
         others = await self._workers.ask()
         self.collector.tallies = together([self._bridge.tallies, *(heard(one["tallies"]) for one in others)])
@@ -177,19 +181,6 @@ class ServerBridge:
             names = ", ".join(c.name for c in self.config.listened()[address])
             found[names] = str(Address(address.host, listener.port))
         return found
-
-    async def _tidy(self, days: int) -> None:
-        """Let go of the messages that are done and older than so many days; one process does it."""
-        assert self._bridge is not None
-        while True:
-            await asyncio.sleep(TIDY_SECONDS)
-            before = self._dispatch.services.clock() - days * MICROSECONDS_OF_DAY
-            try:
-                forgotten = 1
-                while self._bridge.pipeline.owns and forgotten:
-                    forgotten = await self._bridge.journal.forget(before)
-            except (Unavailable, Unreachable) as error:
-                log.warning("old messages are kept for now", reason=str(error)[:200])
 
     async def _journal(self) -> Journal:
         if self._settings.hl7_journal:

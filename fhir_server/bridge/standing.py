@@ -87,8 +87,9 @@ def _of_metrics(metrics: Mapping[str, list[tuple[Mapping[str, str], float]]]) ->
         of(labels)["last_message"] = format_instant(int(value * 1e6))
     for labels, value in metrics.get("osler_hl7_problems_total", ()):
         of(labels)["problems"][labels["reason"]] = int(value)
+    up = any(value for _, value in metrics.get("osler_store_up", ())) or "osler_hl7_messages" in metrics
     for one in connections.values():
-        if one["states"]:
+        if up:
             one["entries"] = sum(one["states"].values())
             one["queue_depth"] = one["states"].get("received", 0)
     sent: dict[str, dict[str, int]] = {}
@@ -174,7 +175,7 @@ def _samples(text: str) -> dict[str, list[tuple[Mapping[str, str], float]]]:
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name.startswith("osler_hl7_"):
+                if sample.name.startswith(("osler_hl7_", "osler_store_up")):
                     found.setdefault(sample.name, []).append((sample.labels, sample.value))
     except ValueError as error:
         raise Unreachable("what was answered are no metrics") from error

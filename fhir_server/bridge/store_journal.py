@@ -126,6 +126,8 @@ class StoreJournal:
                     await commit(self._services, [deletion("Binary", entry.id)], [version])
                 except (Stale, Conflict):
                     continue
+                except Unavailable as error:
+                    raise Unreachable(str(error)) from error
                 done += 1
         return done
 

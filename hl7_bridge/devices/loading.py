@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import jsonschema
 import yaml
 
+from hl7_bridge.charsets import encode
 from hl7_bridge.devices.conditions import Condition, Pick, compile_condition, compile_pick
 from hl7_bridge.devices.profile import (
     Answering,
@@ -90,11 +91,19 @@ def load(text: str, name: str = "profile") -> Profile:
     if wrong:
         first = wrong[0]
         place = "/".join(str(part) for part in first.absolute_path) or "the file"
-        raise BadProfile(f"{name}: at {place}: {first.message[:300]}")
+        raise BadProfile(f"{name}: at {place}: {_told(first)}")
     try:
         return _profile(data, hashlib.sha256(text.encode()).hexdigest()[:16])
     except ValueError as error:
         raise BadProfile(f"{name}: {error}") from error
+
+
+def _told(error: Any) -> str:
+    """What is wrong, without much of what stands there: a sample has many lines."""
+    if error.validator == "pattern" and "message" in list(error.absolute_path)[-1:]:
+        return "a message of HL7 v2 begins with MSH, one of ASTM with H and its delimiters"
+    shown = " ".join(str(error.message).split())
+    return shown if len(shown) <= 300 else f"{shown[:150]} ... {shown[-145:]}"
 
 
 @cache
@@ -206,7 +215,7 @@ def _sample(data: Data) -> Sample:
     message = data["message"].strip("\n").replace("\r\n", "\n").replace("\n", "\r") + "\r"
     return Sample(
         data["name"],
-        message.encode(),
+        encode(message),
         data["kind"],
         data.get("specimen"),
         data.get("results", {}),

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from hl7_bridge.devices.loading import BadProfile, load
+from hl7_bridge.devices.loading import load
 from hl7_bridge.devices.samples import mapped, summary
 from hl7_bridge.mapping.classification import classify
 from hl7_bridge.mapping.draft import Draft, Held
 from hl7_bridge.mapping.results.grouping import results_of
 from hl7_bridge.mapping.units import read_unit
-from hl7_bridge.message import NULL, Message, Segment, parse
+from hl7_bridge.message import NULL, Message, Segment, is_astm, parse
 
 # Where the number of a specimen may stand, the likeliest first.
 _SPECIMENS = ("SPM-2.1.1", "SPM-2.2.1", "SAC-3.1", "OBR-3.1", "OBR-2.1")
@@ -36,7 +36,8 @@ def draft_profile(name: str, raws: Sequence[bytes]) -> str:
     identity = _identity(messages)
     if identity:
         data["identity"] = identity
-    data["transport"] = {"role": "client", "framing": "mllp", "charsets": _charsets(messages)}
+    framing = "astm" if all(is_astm(raw) for raw in raws) else "mllp"
+    data["transport"] = {"role": "client", "framing": framing, "charsets": _charsets(messages)}
     data["answering"] = {"mode": "auto", "when": "stored"}
     path = _specimen(results)
     if path:
@@ -53,8 +54,35 @@ def draft_profile(name: str, raws: Sequence[bytes]) -> str:
         _sample(n, message, raw) for n, (message, raw) in enumerate(zip(messages, raws, strict=True), 1)
     ]
     data = {key: value for key, value in data.items() if value not in ({}, [])}
-    _expect(data, raws)
-    return "\n".join([*_questions(data, results), _written(data)])
+    _expect(data)
+    return "\n".join([*_questions(data, messages, results), _written(data)])
+
+
+def continue_profile(text: str, raws: Sequence[bytes] = (), name: str = "profile") -> str:
+    """The YAML of a profile that a person has worked on, with what its samples and more messages become by it now.
+
+    Comments are not kept. Raises BadProfile and NotHl7.
+    """
+    load(text, name)
+    data = yaml.safe_load(text)
+    first = len(data["samples"]) + 1
+    data["samples"] += [_sample(n, parse(raw), raw) for n, raw in enumerate(raws, first)]
+    for sample in data["samples"]:
+        for told in ("specimen", "results", "problems"):
+            sample.pop(told, None)
+    _expect(data)
+    return "\n".join(["# Its samples were filled in anew: read what they become.", _written(data)])
+
+
+def is_loinc(code: str) -> bool:
+    """Whether a code has the form of LOINC, with the check digit that its number gives (modulus 10)."""
+    number, dash, check = code.strip().partition("-")
+    if not dash or not number.isascii() or not number.isdigit() or len(number) > 7:
+        return False
+    digits = [int(one) for one in reversed(number)]
+    doubled = "".join(str(2 * one) for one in digits[::2])
+    total = sum(map(int, doubled)) + sum(digits[1::2])
+    return check == str(-total % 10)
 
 
 def _title(messages: Iterable[Message]) -> str:
@@ -168,7 +196,7 @@ def _tests(results: Sequence[Message]) -> list[dict[str, Any]]:
         if code in ("", NULL) or code in found:
             continue
         row: dict[str, Any] = {"code": code}
-        if segment.text(3, 3) == "LN":
+        if segment.text(3, 3) == "LN" and is_loinc(code):
             continue
         name = segment.text(3, 2).strip() or segment.text(4).strip()
         if name and name != code:
@@ -185,12 +213,9 @@ def _sample(n: int, message: Message, raw: bytes) -> dict[str, Any]:
     return {"name": f"message {n}: {message.type}^{message.trigger}", "message": text, "kind": "result"}
 
 
-def _expect(data: dict[str, Any], raws: Sequence[bytes]) -> None:
-    """Fill in what the samples become now, for a person to read and confirm."""
-    try:
-        profile = load(yaml.safe_dump(data, allow_unicode=True, sort_keys=False))
-    except BadProfile:
-        return
+def _expect(data: dict[str, Any]) -> None:
+    """Fill in what the samples become now, for a person to read and confirm. Raises BadProfile."""
+    profile = load(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), data["name"])
     for sample, compiled in zip(data["samples"], profile.samples, strict=True):
         message = parse(compiled.message, profile.transport.charsets)
         sample["kind"] = classify(message, profile).kind
@@ -223,15 +248,18 @@ def _become(draft: Draft) -> Iterable[tuple[str, Mapping[str, Any]]]:
             yield code, summary(resource)
 
 
-def _questions(data: Mapping[str, Any], results: Sequence[Message]) -> list[str]:
+def _questions(data: Mapping[str, Any], messages: Sequence[Message], results: Sequence[Message]) -> list[str]:
     """What the messages do not tell."""
     asked = [
-        "# Drafted from messages. Read all of it; take patients' data out of the samples before you share it."
+        "# Drafted from messages. Read all of it; take patients' data out of the samples before you share it.",
+        "# When you have answered what is asked here, let the samples be filled in anew: osler hl7 onboard --continue FILE",
+        "# Then try it (osler hl7 profiles FILE), and put it into the folder that `profiles` in hl7.yaml names.",
     ]
+    odd = dict.fromkeys(warning for message in messages for warning in message.warnings)
+    asked += [f"# odd: {warning}" for warning in odd]
     if "identity" not in data:
         asked.append("# identity: the messages do not name the device; the connection must.")
-    if "specimen" not in data:
-        asked.append("# specimen: no place has a number in every message; say where it stands.")
+    asked += _about_specimens(data, results)
     if data["recognition"]["quality_control"] == "none":
         asked.append(
             "# recognition: no control was among the messages. How does the device mark one? Keep `none` only if it never sends any."
@@ -240,9 +268,35 @@ def _questions(data: Mapping[str, Any], results: Sequence[Message]) -> list[str]
         "values", {}
     ):
         asked.append("# values: there are commas in numbers; say `decimal` or `thousands`.")
+    settings = dict.fromkeys(
+        f"{one.text(3, 1)} {one.text(3, 2)}".strip() for one in _results(results) if one.text(2) == "IS"
+    )
+    if settings:
+        asked.append(
+            f"# results: these look like settings and marks of the device, not results; name those to leave out in `ignored`: {', '.join(settings)}"
+        )
+    false = dict.fromkeys(
+        one.text(3)
+        for one in _results(results)
+        if one.text(3, 3) == "LN" and not is_loinc(one.text(3).strip())
+    )
+    if false:
+        asked.append(f"# tests: these say that they are LOINC codes and are none: {', '.join(false)}")
     if "tests" in data:
         asked.append("# tests: give each its `loinc`.")
     return asked
+
+
+def _about_specimens(data: Mapping[str, Any], results: Sequence[Message]) -> list[str]:
+    if "specimen" not in data:
+        return ["# specimen: no place has a number in every message; say where it stands."]
+    (path,) = data["specimen"]["paths"]
+    short = [one for one in dict.fromkeys(message.get(path).strip() for message in results) if len(one) <= 3]
+    if short:
+        return [
+            f"# specimen: {path} is short ({', '.join(short[:3])}): the number of a tube, or of a place in a rack?"
+        ]
+    return []
 
 
 class _Dumper(yaml.SafeDumper):

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hl7_bridge.__main__ import main
 from hl7_bridge.delivery import Overtaken, Refused, Unreachable
 from hl7_bridge.http_server import HttpServer
 from hl7_bridge.journal_sqlite import SqliteJournal
@@ -114,6 +115,33 @@ async def test_what_was_received_outlives_the_process(journal: SqliteJournal, tm
     assert (await other.receive("lab", b"MSH|7", 99)).receipt.received == 7
     assert await other.counts() == {("lab", "received"): 50}
     await other.close()
+
+
+async def test_when_a_connection_has_spoken_last(journal: SqliteJournal) -> None:
+    assert await journal.last("lab") is None
+    for n in (5, 9, 7):
+        await journal.receive("lab", b"MSH|%d" % n, n)
+    assert await journal.last("lab") == 9
+
+
+def test_destinations_are_refused_by_the_bridge_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "hl7.yaml"
+    config.write_text(
+        "connections: [{name: a, listen: {port: 0}}]\n"
+        "destinations: [{name: his, connect: {host: 127.0.0.1, port: 1}, messages: [ORU^R01]}]\n"
+    )
+    given = [
+        "--deliver",
+        "http://127.0.0.1:1/fhir",
+        "--config",
+        str(config),
+        "--journal",
+        str(tmp_path / "j.db"),
+    ]
+    assert main(given) == 2
+    assert "destinations" in capsys.readouterr().err
 
 
 async def test_one_owner_at_a_time(journal: SqliteJournal) -> None:

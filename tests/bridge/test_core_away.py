@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fhir_server.bridge.store_journal import StoreJournal
 from tests import mongod
 from tests.bridge.core import until
 from tests.bridge.mllp import sender
 from tests.bridge.test_core_server import figures, in_state, serving
+from tests.bridge.test_core_server import store as store
 from tests.scenarios.hl7_load import event
 
 # a device that waits longest for its answer gives up after so long
@@ -85,10 +87,54 @@ async def test_senders_are_answered_while_another_process_has_locked_the_file(tm
 async def test_senders_are_answered_while_the_database_does_not_run(tmp_path: Path) -> None:
     with mongod.replica_set(journaled=False) as database:
         store = mongod.with_database(database.uri, "osler")
-        async with serving(store, hl7_journal=f"{tmp_path}/journal.db") as (_, port, client):
+        # what waits is told also where the figures of destinations cannot be had
+        config = tmp_path / "hl7.yaml"
+        config.write_text(
+            "destinations: [{name: his, connect: {host: 127.0.0.1, port: 1}, messages: [ORU^R01]}]\n"
+        )
+        settings = {"hl7_journal": f"{tmp_path}/journal.db", "hl7_config": str(config)}
+        async with serving(store, **settings) as (_, port, client):
             database.kill()
             began = time.monotonic()
             await tell_while_away(port, client)
             assert time.monotonic() - began < PATIENCE * MESSAGES / 4
             database.start_again()
             await all_mapped(client)
+
+
+async def test_old_messages_are_let_go_in_the_journal_and_in_the_store(store: str, tmp_path: Path) -> None:
+    """`keep_days` holds for the bytes wherever they are; what waits for a person stays."""
+    journal = tmp_path / "journal.db"
+    async with serving(store, hl7_journal=str(journal)) as (app, port, client):
+        assert app.bridge is not None
+        async with sender(port) as device:
+            await device.send(event(1))
+            await device.send(event(2).split(b"PID")[0])
+
+        async def settled() -> bool:
+            found = await figures(client)
+            return in_state(found, "mapped") == 1 and in_state(found, "received") == 0
+
+        await until(settled, bool)
+        bridge = app.bridge._bridge
+        assert bridge is not None
+        others = [StoreJournal(app.services)]
+        tidying = asyncio.create_task(bridge.tidy(-1, 0.01, others))
+
+        async def kept() -> list[str]:
+            found = (await client.get("Binary")).json().get("entry", [])
+            return [
+                tag["code"]
+                for e in found
+                for tag in e["resource"]["meta"]["tag"]
+                if "hl7-state" in tag["system"]
+            ]
+
+        assert "mapped" not in await until(kept, lambda states: "mapped" not in states)
+        tidying.cancel()
+        with sqlite3.connect(journal) as file:
+            rows = file.execute("SELECT state, raw IS NULL FROM entry ORDER BY number").fetchall()
+        file.close()
+        assert rows[0] == ("mapped", 1)
+        assert rows[1][1] == 0
+

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fhir_server.bridge.metrics import BridgeCollector
+from fhir_server.bridge.metrics import BridgeCollector, of_wire
 from fhir_server.bridge.outbox import Outbox, Pace
 from fhir_server.bridge.sent import Sent, figures_of
 from hl7_bridge.config import Address, Destination
@@ -443,7 +443,7 @@ async def test_figures_tell_what_became_of_the_messages_to_a_destination(hospita
         sent = await figures_of(services)
         assert sent["lis"].last is not None
         collector = BridgeCollector(Tallies())
-        collector.sent, collector.wires = sent, {"hl7": WireFigures(open=2, bytes=7)}
+        collector.sent, collector.wires = sent, {"hl7": of_wire(WireFigures(open=2, bytes=7))}
         told = {
             (one.name, *one.labels.values()): one.value
             for each in collector.collect()

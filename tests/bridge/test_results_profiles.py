@@ -130,6 +130,30 @@ def test_draft_asks_what_the_messages_do_not_tell() -> None:
     assert "decimal" not in yaml.safe_load(text).get("values", {})
 
 
+def test_draft_asks_about_settings_false_loinc_short_numbers_and_odd_letters() -> None:
+    raw = (
+        "MSH|^~\\&|H360|Erba|||20260101080000||ORU^R01|1|P|2.3.1||||||BIG5\r"
+        "PID|1||100001||Ünal^Ayşe\rOBR|1||7|01001^Count^99MRC\r"
+        "OBX|1|IS|02001^Take Mode^99MRC||O||||||F\rOBX|2|NM|11092^Mentzer^LN||18.67||||||F\r"
+        "OBX|3|NM|6690-2^WBC^LN||7.5|10*9/L|||||F\r"
+    ).encode()
+    told = draft_profile("counter", [raw])
+    for asked in ("02001 Take Mode", "are none: 11092", "OBR-3.1 is short (7)", "odd: the bytes are not"):
+        assert asked in told
+    assert "6690-2" not in told.partition("samples:")[0]
+
+
+def test_a_sample_is_in_the_character_set_that_it_says() -> None:
+    text = (
+        "name: counter\ntitle: A counter\nsamples:\n- name: one\n  kind: result\n  specimen: S-1001\n  message: |\n"
+        "    MSH|^~\\&|X||||20260101080000||ORU^R01|1|P|2.5||||||8859/1\n    SPM|1|S-1001\n    OBR|1|||X\n"
+        "    OBX|1|ST|FLU^Flu^L||NON DÉTECTÉ||||||F\n  results: {FLU: {status: final, text: NON DÉTECTÉ}}\n"
+        "  problems: [unmapped-code]\n"
+    )
+    (sample,) = activate(text).samples
+    assert "DÉTECTÉ".encode("iso-8859-1") in sample.message
+
+
 def test_draft_without_messages_is_refused() -> None:
     with pytest.raises(ValueError, match="none"):
         draft_profile("x", [])

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fhir_server.cli import app
+from hl7_bridge.astm.frames import frames
 from hl7_bridge.batch import messages_in
 from hl7_bridge.explaining import explain, validate
 from hl7_bridge.framing import wrap
@@ -72,6 +73,50 @@ def test_a_file_may_have_marks_batches_or_nothing_around_its_messages():
     assert list(messages_in(oru(1).rstrip(b"\r").replace(b"\r", b"\n"))) == [
         oru(1).rstrip(b"\r").replace(b"\r", b"\n")
     ]
+
+
+ASTM = b"H|\\^&|||XN-1000^00-01||||||||LIS2-A2|20260105080000\rP|1||P%d\rO|1|S-%d^^1||^^^WBC|R\rR|1|^^^WBC|6.1|10*3/uL||N||F\rL|1|N\r"
+
+
+def test_a_file_may_hold_messages_of_astm_as_records_or_as_frames():
+    both = [ASTM % (1, 1001), ASTM % (2, 1002)]
+    framed = b"".join(b"\x05" + b"".join(frames(one)) + b"\x04" for one in both)
+    for raw in (b"".join(both), b"\r\n".join(both).replace(b"\r", b"\r\n"), framed):
+        assert [parse(one).get("SPM-2") for one in messages_in(raw)] == ["S-1001", "S-1002"]
+    assert list(messages_in(b"".join(both))) == both
+
+
+def test_empty_lines_between_messages_are_no_part_of_them():
+    assert list(messages_in(oru(1) + b"\r\n\r\n" + oru(2) + b"\r\r")) == [oru(1), oru(2)]
+    assert validate(messages_in(oru(1) + b"\r" + oru(2))[0]) == []
+
+
+def test_a_profile_is_drafted_from_standard_input_and_for_astm(tmp_path):
+    drafted = run("onboard", "-", "--name", "counter", given=ASTM % (1, 1001))
+    assert drafted.exit_code == 0
+    assert "framing: astm" in drafted.stdout
+    (tmp_path / "counter.yaml").write_text(drafted.stdout)
+    assert run("profiles", tmp_path / "counter.yaml").exit_code == 0
+    assert run("onboard").exit_code == 2
+    (tmp_path / "empty").write_bytes(b"")
+    assert run("onboard", tmp_path / "empty").exit_code == 2
+
+
+def test_a_draft_that_was_worked_on_gets_its_samples_filled_in_anew(tmp_path):
+    file = tmp_path / "counter.yaml"
+    file.write_text(run("onboard", "-", "--name", "counter", given=ASTM % (1, 1001)).stdout)
+    changed = file.read_text().replace("- code: WBC\n", "- code: WBC\n  loinc: 6690-2\n")
+    file.write_text(changed)
+    assert run("profiles", file).exit_code == 1
+    more = run("onboard", "-", "--continue", file, given=ASTM % (2, 1002))
+    assert more.exit_code == 0
+    assert more.stdout.count("loinc: 6690-2") == 3
+    assert "unmapped-code" not in more.stdout
+    file.write_text(more.stdout)
+    assert "2 samples pass" in run("profiles", file).stdout
+    file.write_text("name: 1")
+    assert run("onboard", "--continue", file).exit_code == 2
+    assert run("onboard", "--continue", tmp_path / "missing").exit_code == 2
 
 
 def test_a_file_that_cannot_be_read_or_is_empty_ends_with_2(tmp_path):
