@@ -7,6 +7,7 @@ changes nothing; the same query of the same receipt is answered by the same byte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from hl7_bridge.mapping.results.worklist import Work, find_all_work, find_work
 from hl7_bridge.message import NULL, Message
 from hl7_bridge.serializer import Field, One, Route, Segment, build, header, segment, timestamp
 
+# what means something in a search parameter
+_SPECIAL = re.compile(r"[\\,|$]")
 WOS = ("WOS", "Work Order Step", "IHE_LABTF")
 
 
@@ -126,24 +129,53 @@ async def _law(asker: _Asker) -> Replies:
     """LAB-27: the query is acknowledged as such; then a LAB-28 for each specimen, with orders or with DC.
 
     A query for everything (WOS_ALL) is told of each specimen with work. One by a place in a rack (QPD-4, QPD-5) or a tray (QPD-6, QPD-7)
-    is told DC for that place: where a device has put a specimen is known to the device alone. One by an isolate (QPD-9) is
-    told of that one.
+    is told DC for that place: where a device has put a specimen is known to the device alone. One by an isolate names it and the specimen
+    that it is of (QPD-3 and QPD-9) and is told of the isolate, with the other as its parent.
     """
     message = asker.message
     query = message.first("QPD")
     tag = query.text(2) if query is not None else ""
-    asked = query.values(9) or query.values(3) if query is not None else ()
-    numbers = [one for value in asked if (one := value.text(1).strip()) not in ("", NULL)]
+    numbers = _numbers(query, 3) if query is not None else []
+    parents = _numbers(query, 9) if query is not None else []
     answer = asker.build(
         asker.header("RSP", "K11", "RSP_K11", accept="NE", application="NE", profiles=[("LAB-27", "IHE")]),
         asker.accepted(),
         segment("QAK", tag, "OK", query.value(1).components() if query is not None else WOS),
         *asker.echo("QPD"),
     )
+    if parents:
+        isolate, parent = await _isolate(asker, *numbers[:1], *parents[:1])
+        return Replies(answer, (_law_order(asker, isolate, await asker.work(isolate), parent=parent),))
     sent = [_law_order(asker, number, await asker.work(number)) for number in numbers]
     if not numbers and query is not None:
         sent = await _law_without_number(asker, query)
     return Replies(answer, tuple(sent))
+
+
+def _numbers(query: Any, field: int) -> list[str]:
+    return [one for value in query.values(field) if (one := value.text(1).strip()) not in ("", NULL)]
+
+
+async def _isolate(asker: _Asker, first: str, second: str = "") -> tuple[str, str]:
+    """The number of an isolate, and that of the specimen it is of.
+
+    Analysers do not agree on which field of the query has which: the records tell (Specimen.parent). Where they do not, QPD-3 has the
+    container that is asked about, as in every query, and QPD-9 its parent, unless there is work for that one alone.
+    """
+    if not second:
+        return first, ""
+    found: dict[str, str] = {}
+    of: dict[str, list[str]] = {}
+    for number in (first, second):
+        for one in await asker.draft.find("Specimen", [("identifier", _SPECIAL.sub(r"\\\g<0>", number))], 2):
+            found[f"Specimen/{one['id']}"] = number
+            of[number] = [parent.get("reference", "") for parent in one.get("parent", [])]
+    for child, parent in ((first, second), (second, first)):
+        if any(found.get(reference) == parent for reference in of.get(child, ())):
+            return child, parent
+    if not await asker.work(first) and await asker.work(second):
+        return second, first
+    return first, second
 
 
 async def _law_without_number(asker: _Asker, query: Any) -> list[bytes]:
@@ -164,16 +196,20 @@ _PLACES = ((4, 10), (5, 11), (6, 13), (7, 14), (8, 15))
 
 
 def _law_order(
-    asker: _Asker, number: str, work: Sequence[Work], places: Mapping[int, tuple[str, ...]] = {}
+    asker: _Asker,
+    number: str,
+    work: Sequence[Work],
+    places: Mapping[int, tuple[str, ...]] = {},
+    parent: str = "",
 ) -> bytes:
-    """LAB-28: OML^O33 of one specimen; `places` are fields of SAC that say where it stands."""
+    """LAB-28: OML^O33 of one specimen; `places` are fields of SAC that say where it stands, `parent` is what an isolate is of."""
     head = asker.header("OML", "O33", "OML_O33", accept="NE", application="AL", profiles=[("LAB-28", "IHE")])
     first = work[0] if work else None
     specimen = segment(
         "SPM",
         "1",
         ((number,),),
-        None,
+        ((parent,),) if parent else None,
         _kind(first),
         None,
         None,
@@ -183,7 +219,7 @@ def _law_order(
         None,
         ("P", "Patient", "HL70369"),
     )
-    container = Segment("SAC", {3: (number,), **places})
+    container = Segment("SAC", {3: (number,), **({4: (parent,)} if parent else {}), **places})
     time = timestamp(asker.at)
     if first is None:
         order = segment("ORC", "DC", None, None, None, None, None, None, None, time)

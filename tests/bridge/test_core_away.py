@@ -137,4 +137,3 @@ async def test_old_messages_are_let_go_in_the_journal_and_in_the_store(store: st
         file.close()
         assert rows[0] == ("mapped", 1)
         assert rows[1][1] == 0
-

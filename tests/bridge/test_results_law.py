@@ -7,13 +7,19 @@ from collections.abc import Mapping
 import pytest
 
 from hl7_bridge.devices.loading import shipped
+from hl7_bridge.explaining import validate
 from hl7_bridge.message import Message, parse
 from hl7_bridge.queries import Replies
 from tests.bridge.results_parts import Server
 from tests.bridge.test_results_queries import asked, order_of
 from tests.conftest import StartServer
 
-PATIENT = {"resourceType": "Patient", "id": "anna", "identifier": [{"system": "urn:mrn", "value": "MRN-1"}]}
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "anna",
+    "identifier": [{"system": "urn:mrn", "value": "MRN-1"}],
+    "name": [{"family": "Example", "given": ["Anna"]}],
+}
 NAMES = {
     "WOS": "Work Order Step",
     "WOS_ALL": "Work Order Step All",
@@ -118,7 +124,26 @@ async def test_lab27_007_a_query_by_tray_is_answered_for_that_place(server: Serv
     assert [sent.get(p) for p in ("ORC-1", "SAC-13", "SAC-14")] == ["DC", "TRAY-2", "5"]
 
 
-async def test_lab27_008_a_query_by_isolate_is_told_of_the_isolate(server: Server) -> None:
-    answer, (sent,) = await query(server, "WOS_BY_ISOLATE", {3: "T-1", 9: "T-2"})
+@pytest.mark.parametrize(("third", "ninth"), [("T-2", "T-3"), ("T-3", "T-2")])
+async def test_lab27_008_a_query_by_isolate_is_told_of_the_isolate(
+    server: Server, third: str, ninth: str
+) -> None:
+    """Whichever field names the isolate: it is the one that has the other as its parent."""
+    isolate = await server.read("Specimen", "s2")
+    assert isolate is not None
+    await server.client.put_json("/Specimen/s2", {**isolate, "parent": [{"reference": "Specimen/s3"}]})
+    answer, (sent,) = await query(server, "WOS_BY_ISOLATE", {3: third, 9: ninth})
     assert acknowledges(answer)
-    assert (sent.get("SPM-2"), sent.get("OBR-4")) == ("T-2", "1742-6")
+    assert (sent.get("SPM-2"), sent.get("SPM-3"), sent.get("OBR-4")) == ("T-2", "T-3", "1742-6")
+    assert (sent.get("SAC-3"), sent.get("SAC-4")) == ("T-2", "T-3")
+    assert validate(sent.raw) == []
+
+
+async def test_lab27_008_an_isolate_that_is_not_known_as_such_is_told_of_its_work(server: Server) -> None:
+    """Of two specimens with work, the one that every query names at the same place (QPD-3)."""
+    for third, ninth, told in (("T-1", "T-2", "T-1"), ("T-3", "T-2", "T-2"), ("T-3", "T-9", "T-3")):
+        _, (sent,) = await query(server, "WOS_BY_ISOLATE", {3: third, 9: ninth})
+        assert sent.get("SPM-2") == told
+        assert sent.get("ORC-1") == ("DC" if told == "T-3" else "NW")
+    _, (sent,) = await query(server, "WOS_BY_ISOLATE", {9: "T-2"})
+    assert (sent.get("SPM-2"), sent.get("SAC-4")) == ("T-2", "")
