@@ -23,6 +23,7 @@ from fhir_r4.temporal import format_instant
 _FIELDS = """
 event level timestamp logger request_id method route interaction type status duration_ms bytes error_id exception
 traceback worker version store host port count created updated refused
+connection destination address result pause
 """
 FIELDS = frozenset(_FIELDS.split())
 

@@ -262,8 +262,11 @@ class _Destination:
             if sent.result == "rejected":
                 await self._ended(entry, version, "not-done", sent.text or "rejected", "rejected")
                 return
-            log.warning("a message was not answered", destination=self.name, why=sent.text, pause=pause)
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            wait = pause * random.uniform(0.8, 1.2)
+            log.warning(
+                "a message was not answered", destination=self.name, result=sent.result, pause=round(wait, 1)
+            )
+            await asyncio.sleep(wait)
             pause = min(pause * 2, self._pace.longest)
             current = await self._current("Communication", entry["id"])
             if current is None or current[1] != version:
