@@ -91,7 +91,11 @@ def send(
     from hl7_bridge.tls import client_tls
 
     host, port = _address(address)
-    context = client_tls(certificate, "", authority) if tls or authority or certificate else None
+    try:
+        context = client_tls(certificate, "", authority) if tls or authority or certificate else None
+    except OSError as error:
+        complain(str(error))
+        raise typer.Exit(2) from error
     target = Target(host, port, context, framing, answer_seconds=timeout)
 
     async def run() -> int:

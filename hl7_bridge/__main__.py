@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from hl7_bridge.bridge import Bridge, Known
@@ -78,6 +79,10 @@ def _config(given: argparse.Namespace) -> Config:
 
 async def _run(given: argparse.Namespace) -> None:
     config = _config(given)
+    if urlsplit(given.deliver).scheme not in ("http", "https") or not urlsplit(given.deliver).hostname:
+        raise BadConfig(
+            f"--deliver {given.deliver}: the http:// or https:// address of a FHIR server was expected."
+        )
     profiles = await asyncio.to_thread(library, Path(config.profiles) if config.profiles else None)
     for one in config.connections:
         if one.profile not in profiles:

@@ -144,6 +144,14 @@ def test_destinations_are_refused_by_the_bridge_alone(
     assert "destinations" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["nonsense", "ftp://x/fhir", "http:///fhir"])
+def test_a_server_to_deliver_to_that_is_no_address_is_refused(
+    tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--deliver", address, "--listen", "0", "--journal", str(tmp_path / "j.db")]) == 2
+    assert address in capsys.readouterr().err
+
+
 async def test_one_owner_at_a_time(journal: SqliteJournal) -> None:
     assert await journal.own("a", 60)
     assert await journal.own("a", 0)

@@ -139,3 +139,10 @@ def test_sending_to_nobody_ends_with_2(tmp_path):
     (tmp_path / "one.hl7").write_bytes(oru())
     assert run("send", tmp_path / "one.hl7", "127.0.0.1:1").exit_code == 2
     assert run("send", tmp_path / "one.hl7", "nowhere").exit_code == 2
+
+
+def test_sending_with_a_certificate_that_is_not_there_ends_with_2(tmp_path):
+    (tmp_path / "one.hl7").write_bytes(oru())
+    found = run("send", tmp_path / "one.hl7", "127.0.0.1:1", "--certificate", tmp_path / "missing.pem")
+    assert found.exit_code == 2
+    assert "missing.pem: No such file" in found.output

@@ -95,3 +95,13 @@ def test_beyond_this_machine_only_mutual_tls_makes_senders_known(papers):
     with pytest.raises(Unsafe):
         Listener(Wire("lab", "0.0.0.0", 2575, tls=one_sided), Kept())
     Listener(Wire("lab", "0.0.0.0", 2575, tls=mutual), Kept())
+
+
+@pytest.mark.parametrize("make", [server_tls, client_tls])
+def test_a_file_that_cannot_be_used_is_named(tmp_path, make):
+    (tmp_path / "text.pem").write_text("no certificate")
+    for name, why in (("missing.pem", "No such file"), ("text.pem", "not the PEM file")):
+        with pytest.raises(OSError, match=f"{name}: {why}"):
+            make(str(tmp_path / name))
+    with pytest.raises(OSError, match=r"missing\.pem: No such file"):
+        client_tls("", "", str(tmp_path / "missing.pem"))
