@@ -70,11 +70,11 @@ def status(
     if found["connections"]:
         _show_connections(found["connections"])
     for reason, count in found["waiting_for_people"].items():
-        where = ", ".join(
-            f"{name} {one['waiting_for_people'][reason]}"
-            for name, one in found["connections"].items()
-            if reason in one["waiting_for_people"]
-        )
+        everybody = [(name, one["waiting_for_people"]) for name, one in found["connections"].items()]
+        everybody += [
+            (f"to {name}", one["waiting_for_people"]) for name, one in found["destinations"].items()
+        ]
+        where = ", ".join(f"{name} {waiting[reason]}" for name, waiting in everybody if reason in waiting)
         say(f"{count} {'task' if count == 1 else 'tasks'}: {reason}" + (f" ({where})" if where else ""))
 
 
@@ -183,10 +183,12 @@ def _with_journal(store: str | None, act: Callable[[Services, StoreJournal], Awa
     from fhir_server.app import compose
     from fhir_server.bridge.store_journal import StoreJournal
     from fhir_server.interactions.indexing import begin
+    from fhir_server.maintenance import require_store
     from fhir_server.settings import Settings
 
     async def run() -> T:
         settings = Settings() if store is None else Settings(store=store)
+        require_store(settings)
         services = compose(settings)
         await begin(services)
         try:

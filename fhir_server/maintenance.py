@@ -349,6 +349,12 @@ def reindex(settings: Settings, *, quiet: bool = False) -> None:
         say(f"the claims of {changed:,} resources changed")
 
 
+def require_store(settings: Settings) -> None:
+    """Refuse a file that is not there: nothing is made of a name that was mistyped. Raises Unavailable."""
+    if settings.store.startswith("sqlite:///") and not _file_of(settings).exists():
+        raise Unavailable(f"There is no store at {_file_of(settings)}.")
+
+
 def migrate(settings: Settings, target: str, *, quiet: bool = False) -> None:
     """Copy the store of the settings into the one at `target`. Raises InvalidRequest, Unavailable."""
     from fhir_server.bulk.migration import Proof, Target
@@ -361,8 +367,7 @@ def migrate(settings: Settings, target: str, *, quiet: bool = False) -> None:
             raise InvalidRequest("A store in memory ends with its process; migrate from and to others.")
     if settings.store == target:
         raise InvalidRequest("The stores to migrate from and to are the same.")
-    if settings.store.startswith("sqlite:///") and not _file_of(settings).exists():
-        raise Unavailable(f"There is no store at {_file_of(settings)}.")
+    require_store(settings)
 
     async def work(services: Services) -> Proof:
         recipient = cast(Target, open_store(target))

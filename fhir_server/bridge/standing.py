@@ -22,6 +22,7 @@ from fhir_server.search.tree import TokenIs, all_of, any_of
 from hl7_bridge.delivery import Resource, Unreachable
 from hl7_bridge.http_server import HttpServer
 from hl7_bridge.journal import Journal, State
+from hl7_bridge.outgoing import DESTINATION
 from hl7_bridge.reasons import REASON_SYSTEM
 from hl7_bridge.work import OPEN, input_of, reason_of
 
@@ -128,16 +129,21 @@ def _connection(states: Mapping[Any, int], last: int | None) -> dict[str, Any]:
 
 
 def _destination(states: Mapping[str, int], last: int | None) -> dict[str, Any]:
-    return {**states, "last_acknowledged": None if last is None else format_instant(last)}
+    told = None if last is None else format_instant(last)
+    return {**states, "last_acknowledged": told, "waiting_for_people": {}}
 
 
 def _with_tasks(made: Standing, tasks: Iterable[Resource]) -> Standing:
-    """The figures with the Tasks that are open, by reason: of all, and of each connection that a Task names."""
+    """The figures with the Tasks that are open, by reason: of all, and of each connection or destination that a Task names."""
     whole: dict[str, int] = {}
     for task in tasks:
         reason = reason_of(task) or ""
         whole[reason] = whole.get(reason, 0) + 1
         one = made["connections"].get(input_of(task, "connection"))
+        if one is None:
+            tags = task.get("meta", {}).get("tag", ())
+            to = next((tag.get("code") for tag in tags if tag.get("system") == DESTINATION), None)
+            one = made["destinations"].get(to)
         if one is not None:
             one["waiting_for_people"][reason] = one["waiting_for_people"].get(reason, 0) + 1
     made["waiting_for_people"] = dict(sorted(whole.items()))

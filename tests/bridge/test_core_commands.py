@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hl7_bridge.outgoing import DESTINATION
+from hl7_bridge.reasons import REASON_SYSTEM
 from tests.bridge.core import until
 from tests.bridge.mllp import adt, sender
 from tests.bridge.test_core_server import figures, in_state, serving
@@ -41,6 +43,40 @@ async def test_status_and_replay(tmp_path: Path) -> None:
     assert osler("check", "--quiet", "--store", store).code == 0
 
 
-def test_status_of_a_store_without_messages(tmp_path: Path) -> None:
-    shown = osler("hl7", "status", "--store", f"sqlite:///{tmp_path}/osler.db")
+async def test_status_of_a_store_without_messages(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/osler.db"
+    async with serving(store):
+        pass
+    shown = osler("hl7", "status", "--store", store)
     assert (shown.code, shown.output.strip()) == (0, "No message was received yet.")
+
+
+def test_a_store_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/mistyped.db"
+    for command in (("status",), ("replay", "--state", "held")):
+        told = osler("hl7", *command, "--store", store)
+        assert (told.code, "There is no store" in told.output) == (2, True)
+    assert not (tmp_path / "mistyped.db").exists()
+
+
+async def test_status_says_of_which_destination_people_are_asked(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/osler.db"
+    tag = {"system": DESTINATION, "code": "his"}
+    async with serving(store) as (_, _, client):
+        task = {
+            "resourceType": "Task",
+            "meta": {"tag": [tag]},
+            "status": "requested",
+            "intent": "order",
+            "code": {"coding": [{"system": REASON_SYSTEM, "code": "not-taken"}]},
+        }
+        message = {
+            "resourceType": "Communication",
+            "meta": {"tag": [tag]},
+            "status": "on-hold",
+        }
+        for one in (task, message):
+            assert (await client.post(one["resourceType"], json=one)).status_code == 201
+    shown = osler("hl7", "status", "--store", store)
+    assert "to his: 0 waiting, 1 held, 0 dead, 0 acknowledged" in shown.output
+    assert "1 task: not-taken (to his 1)" in shown.output
