@@ -145,7 +145,7 @@ def simulate(
         complain(f"{address}: {error.strerror or error}")
         raise typer.Exit(2) from error
     say(f"answered {len(report.answered)}, refused {len(report.refused)}, given up {len(report.dropped)}")
-    say(f"sent again {report.sent_again}, answers to nothing {report.strays}")
+    say(f"sent again {report.sent_again}, answers to nothing {report.strays}, orders taken {report.orders}")
     raise typer.Exit(1 if report.refused or report.dropped else 0)
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 
 from hl7_bridge.astm.frames import E1381
 from hl7_bridge.framing import Frame, Reply, framing, wrap
-from hl7_bridge.message import NotHl7, parse
+from hl7_bridge.message import Message, NotHl7, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,17 @@ class Behaviour:
 
 @dataclass(slots=True)
 class Report:
-    """What happened, by the number of the message: answered, answered with an error, given up; how often one was sent again."""
+    """What happened, by the number of the message: answered, answered with an error, given up; how often one was sent again.
+
+    `strays` are answers to nothing that was sent, `orders` those that the device was sent.
+    """
 
     answered: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     sent_again: int = 0
     strays: int = 0
+    orders: int = 0
 
 
 def _message(number: int, header: str, *segments: str, ending: str = "\r") -> bytes:
@@ -133,6 +137,52 @@ def _alinity(number: int) -> bytes:
     )
 
 
+def _atellica(number: int) -> bytes:
+    return _message(
+        number,
+        "MSH|^~\\&|ATE|AA|LIS|BB|20260105080000+0100||OUL^R22^OUL_R22|036314492b44{n:04x}|P|2.5.1|||NE|AL||UNICODE UTF-8|||LAB-29^IHE",
+        'SPM|1|AT-{n}^""|""^""|SER^Serum^HL70487|||||||P^Patient specimen^HL70369',
+        "SAC|||AT-{n}",
+        'OBR|1|""||FT3^FT3^99SiemensHDXTestCode',
+        "ORC|OK||||CM",
+        'OBX|1|NM|FT3.COFF^FT3^99SiemensHDXTestCode|1^1|1.00|pg/mL^pg/mL^UCUM||""^""^HL70078|||F',
+        'OBX|2|NM|FT3.RLU^FT3^99SiemensHDXTestCode|1^1|149870|pg/mL^pg/mL^UCUM||""^""^HL70078|||F',
+        'OBX|3|NM|FT3.DOSE^FT3^99SiemensHDXTestCode|1^1|3.{n}|pg/mL^pg/mL^UCUM|([ Normal : 1.5 - 4.2 ] )|""^""^HL70078|||F',
+    )
+
+
+def _law(number: int) -> bytes:
+    """A query for the orders of a specimen, then its result."""
+    head = "MSH|^~\\&|AN|LAB|LIS|LAB|20260105080000+0000||{type}|L{n}|P|2.5.1|||NE|AL||UNICODE UTF-8|||{profile}^IHE"
+    if number % 2:
+        return _message(
+            number,
+            head.format(type="QBP^Q11^QBP_Q11", n="{n}", profile="LAB-27"),
+            f"QPD|WOS^Work Order Step^IHE_LABTF|T{number}|TUBE-{(number + 1) // 2}",
+            "RCP|I||R",
+        )
+    return _message(
+        number,
+        head.format(type="OUL^R22^OUL_R22", n="{n}", profile="LAB-29"),
+        f"SPM|1|TUBE-{number // 2}||SER",
+        f"SAC|||TUBE-{number // 2}",
+        "OBR|1|||2345-7^Glucose^LN",
+        "ORC|OK||||CM",
+        "OBX|1|NM|2345-7^Glucose^LN|1|5.{n}|mmol/L^mmol/L^UCUM||N|||F|||||||20260105080000",
+    )
+
+
+def _taken(order: Message) -> bytes:
+    """The answer of an analyser to orders that were sent to it (LAB-28): it takes them, or has heard that there are none."""
+    response = "".join(
+        f"ORC|{'CR' if one.text(1) == 'DC' else 'OK'}|{one.text(2)}\r" for one in order.all("ORC")
+    )
+    return (
+        f"MSH|^~\\&|AN|LAB|LIS|LAB|20260105080000+0000||ORL^O34^ORL_O42|R{order.control_id}|P|2.5.1|||NE|NE||UNICODE UTF-8|||LAB-28^IHE\r"
+        f"MSA|AA|{order.control_id}\rSPM|1|{order.get('SPM-2')}||SER\rSAC|||{order.get('SAC-3')}\r{response}"
+    ).encode()
+
+
 def _astm(number: int) -> bytes:
     return _message(
         number,
@@ -165,6 +215,12 @@ BEHAVIOURS: dict[str, Behaviour] = {
         _maglumi, "four bytes of length; wants no answer", framing="length", answer_seconds=0
     ),
     "autobio": Behaviour(_autobio, "MSH-10 is always 5", attempts=3),
+    "siemens-atellica": Behaviour(
+        _atellica, 'three OBX of which one counts, "" where nothing is known; sends three times', attempts=3
+    ),
+    "law-analyser": Behaviour(
+        _law, "asks for the orders of a specimen, takes them, then sends its result", attempts=3
+    ),
     "alinity-m": Behaviour(_alinity, "several messages in one piece", together=4, attempts=3),
     "byte-by-byte": Behaviour(_mindray_bc, "each byte comes on its own", pieces=10_000),
     "astm": Behaviour(
@@ -263,6 +319,10 @@ class Simulator:
                 answer = parse(await self._answer())
             except NotHl7:
                 self.report.strays += 1
+                continue
+            if answer.type == "OML":
+                self.report.orders += sum(one.text(1) == "NW" for one in answer.all("ORC"))
+                await self._write(wrap(self.behaviour.framing, _taken(answer)))
                 continue
             if answer.get("MSA-2") == wanted:
                 return answer.get("MSA-1") in self.behaviour.codes

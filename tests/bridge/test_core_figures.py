@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hl7_bridge.simulator import BEHAVIOURS, Simulator
 from tests.bridge.core import until
 from tests.bridge.mllp import Sender, adt, sender
 from tests.bridge.test_core_server import STATES, figures, in_state
@@ -247,3 +248,40 @@ def test_a_port_for_hl7_that_is_taken_is_refused_before_workers_are_started(tmp_
         with served(f"sqlite:///{tmp_path}/a.db", other.getsockname()[1], workers=2) as server:
             assert server.wait(60) == 2
             assert "cannot be listened on" in server.output
+
+
+async def test_a_simulated_analyser_asks_takes_its_orders_and_sends_its_result(
+    store: str, tmp_path: Path
+) -> None:
+    """LAB-27, 28 and 29 over the wire: the order is completed by the result."""
+    config = tmp_path / "hl7.yaml"
+    config.write_text("connections: [{name: law, listen: {port: 0}, profile: law-analyser}]\n")
+    async with in_process(store, hl7=None, hl7_config=str(config)) as (_, port, client):
+        patient = {"resourceType": "Patient", "id": "anna", "name": [{"family": "Example"}]}
+        tube = {
+            "resourceType": "Specimen",
+            "id": "t1",
+            "identifier": [{"system": "urn:tubes", "value": "TUBE-1"}],
+            "subject": {"reference": "Patient/anna"},
+        }
+        order = {
+            "resourceType": "ServiceRequest",
+            "id": "o1",
+            "status": "active",
+            "intent": "order",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]},
+            "subject": {"reference": "Patient/anna"},
+            "specimen": [{"reference": "Specimen/t1"}],
+        }
+        for one in (patient, tube, order):
+            answer = await client.put(f"{one['resourceType']}/{one['id']}", json=one)
+            assert answer.status_code == 201
+        report = await Simulator(BEHAVIOURS["law-analyser"], "127.0.0.1", port).run(2)
+        assert (report.answered, report.orders, report.strays) == ([1, 2], 1, 0)
+
+        async def status() -> str:
+            return str((await client.get("ServiceRequest/o1")).json()["status"])
+
+        await until(status, lambda found: found == "completed")
+        found = (await client.get("Observation", params={"subject": "Patient/anna"})).json()["entry"]
+        assert [one["resource"]["valueQuantity"]["value"] for one in found] == [5.2]

@@ -116,7 +116,9 @@ async def _linked(task: Resource, asked: Given, known: Known, services: Services
     address = local_reference(asked.one("reference")) if "reference" in asked else None
     target = ("", "") if address is None else (address.split("/")[0], address.split("/")[1])
     if target[0] not in allowed:
-        raise InvalidRequest(f"The parameter reference is one to {' or '.join(allowed)}.", "reference")
+        raise InvalidRequest(
+            f"The parameter reference is needed, to a {' or '.join(allowed)} of this server.", "reference"
+        )
     found = await known.current(*target)
     if found is None:
         raise BusinessRule(f"There is no {'/'.join(target)}.", "reference")
