@@ -5,6 +5,7 @@ An invariant to keep: this is for people and for tests of what we send; nothing 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def validate(raw: bytes, charsets: tuple[str, ...] = ()) -> list[str]:
         # the library raises whatever it meets in a message that it does not understand
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(_in_words(told) for told in found))
 
 
 def explain(message: Message) -> Iterator[Row]:
@@ -71,11 +72,63 @@ def explain(message: Message) -> Iterator[Row]:
         yield from _segment(segment, name, _fields(hl7apy, segment.name, version))
 
 
+# what the library says, and what is meant by it
+_MEANT = (
+    (r"Missing required child \w+\.(\w+_\d+)$", r"\1 is required"),
+    (r"Missing required child (\w+)\.(\w+)$", r"\2 is required in \1"),
+    (r"Child limit exceeded \w+\.(\w+)$", r"\1 stands more often than it may"),
+    (
+        r"Datatype None is not correct for \w+\.(\w+) \(it must be \w+\)$",
+        r"\1 has parts that its data type has not",
+    ),
+    (r"Datatype (\w+) is not correct for \w+\.(\w+) \(it must be (\w+)\)$", r"\2 is \1, not \3"),
+    (
+        r"Invalid children detected for <\w+ (\w+).*>: \[None\]$",
+        r"\1 has fields or components that the version has not",
+    ),
+    (r"Invalid children detected for <\w+ (\w+).*>: \[(.*)\]$", r"\1 has no \2 in this version"),
+    (
+        r"MaxChildLimitReached: Cannot add .*: max limit \(\d+\) reached for <Field (\w+) .*of type (\w+)>$",
+        r"\1 has parts that its data type \2 has not",
+    ),
+    (
+        r"MaxChildLimitReached: Cannot add .*: max limit \(\d+\) reached for <.*of type (\w+)>$",
+        r"a value has parts that its data type \1 has not",
+    ),
+    (r"MaxLengthReached: The value (.*) exceed the max length: (\d+)$", r"'\1' is longer than \2 characters"),
+    (r"InvalidName: Invalid name for (\w+): (\w+)$", r"\2: the version has no such \1"),
+    (
+        r"InvalidEncodingChars: .*Found (\d+) encoding chars$",
+        r"MSH-2 has \1 characters, which the version has not",
+    ),
+    (r"Unknown element found: None\.(.*)$", r"\1 stands where the version has nothing"),
+    (
+        r"OperationNotAllowed: Cannot instantiate an unknown Element with strict validation$",
+        "something stands where the version has nothing",
+    ),
+    (r"ValueError: (.*) is not an HL7 valid (\w+) value$", r"'\1' is no \2"),
+)
+_FIELD = re.compile(r"\b([A-Z][A-Z0-9]{1,2})_(\d+)\b")
+
+
+def _in_words(told: str) -> str:
+    """What the library says of a message, with places as they are written elsewhere: OBX-4."""
+    for pattern, meant in _MEANT:
+        said, found = re.subn(pattern, meant, told)
+        if found:
+            told = said
+            break
+    return _FIELD.sub(r"\1-\2", told)
+
+
 def _lost(hl7apy: Any, message: Message) -> list[str]:
     """Segments that the library would pass over without a word."""
     names = dict.fromkeys(one.name for one in message.segments if not one.name.startswith("Z"))
     unknown = [name for name in names if not _fields(hl7apy, name, message.version)]
-    return [f"{name}: {message.version} has no such segment" for name in unknown]
+    return [
+        f"{name.strip() or 'a line without a name'}: {message.version} has no such segment"
+        for name in unknown
+    ]
 
 
 def _tables() -> Any:

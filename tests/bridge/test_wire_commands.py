@@ -34,7 +34,9 @@ def test_a_valid_message_has_no_problems(tmp_path):
         (oru().replace(b"|2.5.1", b"|9.9"), "no version"),
         (oru().replace(b"PID|1", b"PXX|1"), "PXX"),
         (b"hello", "does not begin with MSH"),
-        (oru().replace(b"GLU^Glucose\r", b"\r"), "OBR_4"),
+        (oru().replace(b"GLU^Glucose\r", b"\r"), "OBR-4 is required"),
+        (oru().replace(b"PID|1|", b"PID|1&2|"), "a value has parts that its data type SI has not"),
+        (oru().replace(b"|2.5.1", b"|2.5.1||||||||||||||||||||x"), "MSH has"),
     ],
 )
 def test_what_breaks_the_rules_is_told(raw, problem):
