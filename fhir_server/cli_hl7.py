@@ -6,8 +6,9 @@ Exit codes as of all commands: 0 done, 1 done but something was refused or found
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +17,18 @@ from fhir_server.cli_hl7_devices import messages_of
 from fhir_server.cli_hl7_devices import register as register_devices
 from fhir_server.console import complain, say
 
+if TYPE_CHECKING:
+    from hl7_bridge.sender import Target
+
 app = typer.Typer(name="hl7", help="HL7 v2: messages, devices, the bridge.", no_args_is_help=True)
 cli_hl7_status.register(app)
 register_devices(app)
 
 Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the other side listens.")]
-Framing = Annotated[str, typer.Option(help="mllp, length or none.")]
+Framing = Annotated[str, typer.Option(help="mllp, length, none or astm.")]
+# so long is waited for an answer that was not asked for: it may say that the message was not taken
+NO_ANSWER_SECONDS = 1.0
+FRAMINGS = ("mllp", "length", "none", "astm")
 
 
 @app.command()
@@ -86,36 +93,81 @@ def send(
     certificate: Annotated[str, typer.Option(help="Our certificate and key (PEM file).")] = "",
 ) -> None:
     """Send messages one after the other and show the answers. Exit code 1 when one was not accepted."""
-    from hl7_bridge.message import NotHl7
-    from hl7_bridge.sender import Sender, Target
+    from hl7_bridge.sender import Target
     from hl7_bridge.tls import client_tls
 
+    if framing not in FRAMINGS:
+        complain(f"--framing is one of {', '.join(FRAMINGS)}.")
+        raise typer.Exit(2)
     host, port = _address(address)
     try:
         context = client_tls(certificate, "", authority) if tls or authority or certificate else None
     except OSError as error:
         complain(str(error))
         raise typer.Exit(2) from error
-    target = Target(host, port, context, framing, answer_seconds=timeout)
+    raws = [raw for _, _, raw in messages_of([file])]
+    if framing == "astm":
+        if context is not None:
+            complain("Messages of ASTM are sent without TLS.")
+            raise typer.Exit(2)
+        raise typer.Exit(asyncio.run(_send_astm(raws, host, port, timeout)))
+    raise typer.Exit(asyncio.run(_send(raws, Target(host, port, context, framing, answer_seconds=timeout))))
 
-    async def run() -> int:
-        sender, worst = Sender(target), 0
-        for _, number, raw in messages_of([file]):
-            try:
-                sent = await sender.send(raw)
-            except NotHl7 as error:
-                complain(f"message {number}: {error}")
-                worst = max(worst, 1)
-                continue
-            code = {"accepted": 0, "unreachable": 2}.get(sent.result, 1)
-            worst = max(worst, code)
-            say(f"message {number}: {sent.result}" + (f" ({sent.text})" if sent.text else ""))
-            if code == 2:
-                break
-        await sender.close()
-        return worst
 
-    raise typer.Exit(asyncio.run(run()))
+async def _send(raws: list[bytes], target: Target) -> int:
+    from hl7_bridge.message import NotHl7
+    from hl7_bridge.sender import Sender
+
+    sender, worst = Sender(target), 0
+    # what asks for no answer gets none
+    unanswered = Sender(replace(target, answer_seconds=min(NO_ANSWER_SECONDS, target.answer_seconds)))
+    for number, raw in enumerate(raws, 1):
+        try:
+            silent = _wants_no_answer(raw)
+            sent = await (unanswered if silent else sender).send(raw)
+        except NotHl7 as error:
+            complain(f"message {number}: {error}")
+            worst = max(worst, 1)
+            continue
+        if silent and sent.result == "no-answer" and not sent.strays:
+            say(f"message {number}: sent; it asks for no answer")
+            continue
+        code = {"accepted": 0, "unreachable": 2}.get(sent.result, 1)
+        worst = max(worst, code)
+        say(f"message {number}: {sent.result}" + (f" ({sent.text})" if sent.text else ""))
+        if code == 2:
+            break
+    await sender.close()
+    await unanswered.close()
+    return worst
+
+
+def _wants_no_answer(raw: bytes) -> bool:
+    """Whether a message says that it is to be answered never (MSH-15 and MSH-16). Raises NotHl7."""
+    from hl7_bridge.message import parse
+
+    message = parse(raw)
+    return (message.get("MSH-15"), message.get("MSH-16")) == ("NE", "NE")
+
+
+async def _send_astm(raws: list[bytes], host: str, port: int, timeout: float) -> int:
+    """Send messages of ASTM as a device does; each is accepted when its last frame was."""
+    from hl7_bridge.message import is_astm
+    from hl7_bridge.simulator import Behaviour, Simulator
+
+    if not all(is_astm(raw) for raw in raws):
+        complain("--framing astm sends records of ASTM; these are messages of HL7 v2.")
+        return 2
+    behaviour = Behaviour(lambda n: raws[n - 1], "", framing="astm", answer_seconds=timeout)
+    try:
+        report = await Simulator(behaviour, host, port).run(len(raws))
+    except OSError as error:
+        complain(f"{host}:{port}: {error.strerror or error}")
+        return 2
+    for number in range(1, len(raws) + 1):
+        result = "accepted" if number in report.answered else "refused"
+        say(f"message {number}: {'no-answer' if number in report.dropped else result}")
+    return 1 if report.refused or report.dropped else 0
 
 
 @app.command()
@@ -151,7 +203,7 @@ def simulate(
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > 65535:
         complain(f"{text!r} is no HOST:PORT")
         raise typer.Exit(2)
     return host.strip("[]"), int(port)

@@ -148,3 +148,44 @@ def test_sending_with_a_certificate_that_is_not_there_ends_with_2(tmp_path):
     found = run("send", tmp_path / "one.hl7", "127.0.0.1:1", "--certificate", tmp_path / "missing.pem")
     assert found.exit_code == 2
     assert "missing.pem: No such file" in found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("127.0.0.1:1", "--framing", "bogus"), "--framing is one of"),
+        (("127.0.0.1:99999",), "is no HOST:PORT"),
+        (("127.0.0.1:1", "--framing", "astm"), "these are messages of HL7"),
+        (("127.0.0.1:1", "--framing", "astm", "--tls"), "without TLS"),
+    ],
+)
+def test_sending_what_cannot_be_sent_ends_with_2(tmp_path, arguments, told):
+    (tmp_path / "one.hl7").write_bytes(oru())
+    found = run("send", tmp_path / "one.hl7", *arguments)
+    assert (found.exit_code, told in found.output) == (2, True)
+
+
+async def test_records_of_astm_are_sent_as_a_device_sends_them(tmp_path):
+    file, kept = tmp_path / "two.astm", Kept()
+    file.write_bytes(ASTM % (1, 1001) + ASTM % (2, 1002))
+    async with listening(kept, framing="astm") as listener:
+        found = await asyncio.to_thread(run, "send", file, f"127.0.0.1:{listener.port}", "--framing", "astm")
+    assert found.exit_code == 0
+    assert "message 2: accepted" in found.stdout
+    assert kept.messages == [ASTM % (1, 1001), ASTM % (2, 1002)]
+    nobody = await asyncio.to_thread(run, "send", file, "127.0.0.1:1", "--framing", "astm")
+    assert nobody.exit_code == 2
+
+
+async def test_a_message_that_asks_for_no_answer_is_not_waited_for(tmp_path):
+    class Silent(Kept):
+        async def receive(self, link, raw):
+            await super().receive(link, raw)
+            return ()
+
+    file, kept = tmp_path / "one.hl7", Silent()
+    file.write_bytes(oru().replace(b"|2.5.1\r", b"|2.5.1|||NE|NE\r"))
+    async with listening(kept) as listener:
+        found = await asyncio.to_thread(run, "send", file, f"127.0.0.1:{listener.port}")
+    assert (found.exit_code, found.stdout.strip()) == (0, "message 1: sent; it asks for no answer")
+    assert len(kept.messages) == 1
