@@ -80,7 +80,8 @@ async def test_what_comes_while_the_server_is_down_is_answered_and_delivered_lat
                 for n in range(2, 30):
                     answer = await asyncio.wait_for(device.send(adt(n, f"P{n % 5}", f"N{n}")), 5)
                     assert b"MSA|AA" in answer
-                assert states(journal)["received"] == 28
+                # of the first one the bridge may not have heard yet that it was written
+                assert states(journal)["received"] in (28, 29)
             bridge.kill()
         with Server(serve_command(store, port=port)) as again, alone(base, journal) as (bridge, door):
             again.wait_for("/fhir/metadata")
