@@ -216,9 +216,11 @@ class ReplicaSet:
             "_id": self.name,
             "version": version,
             "members": [{"_id": n, "host": member.address} for n, member in enumerate(self.members)],
+            # docs/stores.md: what a lost primary takes
             "settings": {
                 "electionTimeoutMillis": int(self._election * 1000),
-                "heartbeatIntervalMillis": min(2000, int(self._election * 200)),
+                "heartbeatIntervalMillis": min(1000, int(self._election * 200)),
+                "catchUpTimeoutMillis": 1000,
             },
             "writeConcernMajorityJournalDefault": self._journaled,
         }

@@ -52,7 +52,8 @@ class Load:
     """Clients that write through one server without pause; `journal` is shared by those of all servers."""
 
     def __init__(self, server: Server, journal: Journal, seed: str) -> None:
-        limits = httpx.Limits(max_connections=WRITERS, max_keepalive_connections=WRITERS)
+        # one more than the writers, or what is asked for besides waits for one of theirs
+        limits = httpx.Limits(max_connections=WRITERS + 1, max_keepalive_connections=WRITERS + 1)
         base = f"http://127.0.0.1:{server.port}/fhir/"
         self._client = httpx.AsyncClient(base_url=base, limits=limits, headers=HEADERS, timeout=90)
         self._writers = [
