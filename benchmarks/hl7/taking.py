@@ -179,17 +179,25 @@ async def send(port: int, devices: int, seconds: float, make: Callable[[int], by
 
 
 async def send_until(
-    port: int, devices: int, make: Callable[[int], bytes], enough: Callable[[], bool], load: Load
+    port: int,
+    devices: int,
+    make: Callable[[int], bytes],
+    enough: Callable[[], bool],
+    load: Load,
+    pace: float | None = None,
 ) -> None:
-    """Let devices send until it is enough; `load` says meanwhile how far they are."""
+    """Let devices send until it is enough, all together no more than `pace` a second; `load` says meanwhile how far they are."""
     numbers = iter(range(1, 1_000_000_000))
 
     async def device() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         machine = Mllp()
         while not enough():
+            number = next(numbers)
+            if pace is not None:
+                await asyncio.sleep(max(0.0, start + number / pace - time.perf_counter()))
             began = time.perf_counter()
-            writer.write(wrap("mllp", make(next(numbers))))
+            writer.write(wrap("mllp", make(number)))
             events = machine.feed(await reader.read(65536))
             while not events:
                 events = machine.feed(await reader.read(65536))
@@ -198,9 +206,9 @@ async def send_until(
             load.refused += not (isinstance(events[0], Frame) and b"MSA|AA" in events[0].payload)
         writer.close()
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     await asyncio.gather(*(device() for _ in range(devices)))
-    load.seconds = time.perf_counter() - began
+    load.seconds = time.perf_counter() - start
 
 
 async def _wire(options: Options) -> Figure:

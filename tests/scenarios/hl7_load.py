@@ -27,6 +27,8 @@ QUIET = {"OSLER_LOG_LEVEL": "error"}
 PATIENTS = 50
 LEAST_PAUSE = 0.1
 LOOK_SECONDS = 1.0
+# how much faster is sent than would be enough
+SURPLUS = 1.02
 # patients whose histories are looked at
 LOOKED_AT = 5
 
@@ -139,8 +141,9 @@ class Watch:
 
 
 async def _send_and_watch(watch: Watch, port: int, devices: int, seconds: float, waiting: int) -> Load:
-    """Send until so many seconds have passed and so many messages wait."""
+    """Send, evenly, until so many seconds have passed and so many messages wait."""
     load, sent = Load(), 0
+    pace = SURPLUS * waiting / seconds
     began = time.perf_counter()
 
     def made(number: int) -> bytes:
@@ -158,7 +161,7 @@ async def _send_and_watch(watch: Watch, port: int, devices: int, seconds: float,
             found = sum((await watch.look(acknowledged)).values())
             watch.unbalanced += found > sent
 
-    await asyncio.gather(send_until(port, devices, made, enough, load), looking())
+    await asyncio.gather(send_until(port, devices, made, enough, load, pace), looking())
     return load
 
 
