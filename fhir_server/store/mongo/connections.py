@@ -31,6 +31,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from fhir_r4.errors import InvalidRequest, Unavailable
+from fhir_server.store.mongo.conditions import wait_in_place
 from fhir_server.store.mongo.frequent import Frequent
 
 Document = dict[str, Any]
@@ -81,6 +82,7 @@ class Connection:
     """A client of the database that the address names. Belongs to the event loop that first uses it."""
 
     def __init__(self, address: str) -> None:
+        wait_in_place()
         given = {name.lower() for name, _ in parse_qsl(urlsplit(address).query, keep_blank_values=True)}
         limits: dict[str, Any] = {_NAMES[name]: value for name, value in _LIMITS.items() if name not in given}
         try:
