@@ -86,10 +86,12 @@ def _is_positive(value: Any) -> bool:
 
 def _is_base64(value: Any) -> bool:
     """Characters outside of the alphabet, such as line ends, do not count (RFC 2045, 6.8); an empty value is not a value."""
-    if type(value) is not str:
-        return False
+    return type(value) is str and (_is_strict_base64(value) or _is_strict_base64(_NOT_BASE64("", value)))
+
+
+def _is_strict_base64(value: str) -> bool:
     try:
-        return len(binascii.a2b_base64(_NOT_BASE64("", value), strict_mode=True)) > 0
+        return len(binascii.a2b_base64(value, strict_mode=True)) > 0
     except ValueError:
         return False
 

@@ -397,7 +397,8 @@ def _patient(patient: Mapping[str, Any]) -> list[Segment]:
     fields: dict[int, Field] = {
         1: "1",
         3: (number, "", "", "", "MR"),
-        5: (name.get("family", ""), given[0] if given else ""),
+        # PID-5 is required; U is a name of which nothing is known (table 0200)
+        5: (name.get("family", ""), given[0] if given else "") if name else ("", "", "", "", "", "", "U"),
         7: str(patient.get("birthDate", "")).replace("-", "") or None,
         8: {"male": "M", "female": "F", "other": "O"}.get(str(patient.get("gender", "")), "U"),
     }

@@ -197,6 +197,9 @@ class Reader(Struct, frozen=True):
     def number(self, text: str) -> Decimal | None:
         """The number that a text writes by the rules, with its digits; None when it is none."""
         text = text.strip()
+        if len(text) > 2 * _MOST_DIGITS:
+            # longer than a number with all the separators it can have
+            return None
         mark, thousands = self.rules.decimal, self.rules.thousands
         plain = mark == "." and not thousands and text.isascii() and text.replace(".", "", 1).isdecimal()
         if plain and len(text) <= _MOST_DIGITS:

@@ -213,6 +213,13 @@ async def test_order_that_is_cancelled_as_asked_is_revoked(ours: Server) -> None
     assert await state(ours) == ("revoked", "rejected")
 
 
+async def test_answer_to_there_is_no_work_asks_nobody_for_anything(server: Server) -> None:
+    said = (
+        answer("CR", filler="").replace("ORC|CR|O-1|", "ORC|CR").replace("OBR|1|O-1||2345-7^Glucose^LN", "")
+    )
+    assert (await told(server, said)).problems == []
+
+
 async def test_answer_about_an_order_that_nobody_placed_is_told(server: Server) -> None:
     draft = await told(server, answer("OK"))
     assert [(one.reason, one.value) for one in draft.problems] == [

@@ -113,6 +113,15 @@ async def test_messages_of_law_are_valid_by_the_strict_tables(server: Server, nu
     assert [validate(raw) for raw in (found.answer, *found.messages)] == [[], []]
 
 
+async def test_work_of_a_patient_without_a_name_is_valid_by_the_strict_tables(server: Server) -> None:
+    nameless = {name: member for name, member in PATIENT.items() if name != "name"}
+    await server.client.put_json("/Patient/anna", nameless)
+    profile = replace(shipped("law-analyser"), tests=(Test("TSH", loinc="3016-3"),))
+    found = await asked(server, LAW.format(number="T-1"), profile)
+    assert [validate(raw) for raw in found.messages] == [[]]
+    assert parse(found.messages[0]).get("PID-5.7") == "U"
+
+
 async def test_device_is_told_of_its_own_tests_in_its_own_codes(server: Server) -> None:
     profile = replace(shipped("mindray-bs"), orders="law")
     found = await asked(server, LAW.format(number="T-1"), profile)

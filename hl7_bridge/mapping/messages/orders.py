@@ -198,6 +198,9 @@ async def responses(message: Message, draft: Draft, context: Context) -> None:
 async def _respond(report: Reported, refusal: bool, why: str, around: Surroundings) -> None:
     number = report.placer.text(1).strip() or report.filler.text(1).strip()
     told = [(one["system"], one["value"]) for one in numbers(report.placer, report.filler, around)]
+    if report.control == "CR" and not number and not told:
+        # the answer to our DC: there was no order to tell of, so there is none to find
+        return
     found = await around.draft.any_of("ServiceRequest", told, 10)
     if not found and number:
         found = await around.draft.find("ServiceRequest", [("identifier", _escaped(number))], 10)
