@@ -36,7 +36,7 @@ from tests.bridge.test_results_values import SPELLINGS_OF_VALUES, UNITS
 from tests.conformance.bridge_corpus import Outcome, corpus, read_all, tell, units_of
 from tests.conftest import start, stop
 from tests.scenarios.hl7_kills import run_kills
-from tests.scenarios.hl7_load import isolation, soak, store_away
+from tests.scenarios.hl7_load import Isolation, isolation, large, soak, store_away
 from tests.scenarios.servers import ROOT, environment
 
 # `partly`: what was measured is as it should be, and it is less than the target says
@@ -302,10 +302,12 @@ class Measures:
 
     def isolation(self) -> Measured:
         found = isolation(self.lengths.rounds, self.lengths.round)
-        pairs = ", ".join(
-            f"{a * 1e3:.0f}/{b * 1e3:.0f}" for a, b in zip(found.calm, found.troubled, strict=True)
+        beside = isolation(self.lengths.rounds, self.lengths.round, large)
+        figure = (
+            f"poison: p99 {found.delay:+.0%} (ms without/with, by round: {_by_round(found)});"
+            f" messages of 100 kB, six a second, which are no fault: {beside.delay:+.0%} ({_by_round(beside)});"
+            f" {found.refused + beside.refused} refused"
         )
-        figure = f"p99 {found.delay:+.0%} (ms without/with, by round: {pairs}); {found.refused} refused"
         how = f"4 senders of 25 a second; {self.lengths.rounds} rounds of {self.lengths.round:.0f} s, median; {found.messages} messages"
         return Measured(figure, _verdict(found.delay < DELAY and not found.refused), how)
 
@@ -334,6 +336,10 @@ class Measures:
         return Measured(
             f"{len(BEHAVIOURS)} devices simulated", "met", "simulated devices on sockets; no real one"
         )
+
+
+def _by_round(found: Isolation) -> str:
+    return ", ".join(f"{a * 1e3:.0f}/{b * 1e3:.0f}" for a, b in zip(found.calm, found.troubled, strict=True))
 
 
 def _figure(pattern: str, text: str) -> int:

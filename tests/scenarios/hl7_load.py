@@ -221,7 +221,7 @@ SILENT = 20
 
 @dataclass(slots=True)
 class Isolation:
-    """The p99 of senders, in seconds, in each round: beside an ordinary sender, and beside one that misbehaves."""
+    """The p99 of senders, in seconds, in each round: beside an ordinary sender, and beside another."""
 
     calm: list[float] = field(default_factory=list)
     troubled: list[float] = field(default_factory=list)
@@ -235,21 +235,28 @@ class Isolation:
 
 
 def poison(number: int) -> bytes:
-    """Messages that cannot be mapped, each in another way, as large as they are."""
+    """Messages that cannot be mapped, each in another way, of the size of others."""
     raw = event(number)
     ways = (
         raw.split(b"PID")[0],
         raw.replace(b"HOUSE^MR", b"\xff\xfe^MR"),
         b"XYZ|" + raw,
-        raw + b"OBX|1|NM|GLU^Glucose||%b|mg||||||F\r" % (b"9" * 5000) * 20,
+        raw + b"OBX|1|NM|GLU^Glucose||%b|mg||||||F\r" % (b"9" * 500),
     )
     return ways[number % len(ways)]
 
 
-def isolation(rounds: int, seconds: float) -> Isolation:
+def large(number: int) -> bytes:
+    """Messages of which every fourth has 100 kB."""
+    return event(number) + (
+        b"OBX|1|TX|NOTE^Note||%b||||||F\r" % (b"9" * 5000) * 20 if number % 4 == 0 else b""
+    )
+
+
+def isolation(rounds: int, seconds: float, trouble: Callable[[int], bytes] = poison) -> Isolation:
     """Senders at a steady rate, round by round beside an ordinary sender and beside trouble at the same rate.
 
-    Trouble is a sender of poison messages, and devices that have begun a message and fallen silent. In all rounds a
+    Trouble is a sender of messages of that kind, and devices that have begun a message and fallen silent. In all rounds a
     device that we are to connect to is not there.
     """
     found = Isolation()
@@ -259,11 +266,18 @@ def isolation(rounds: int, seconds: float) -> Isolation:
         command = (*serve_command(f"sqlite:///{folder}/osler.db"), "--hl7-config", str(config))
         with Server(command, QUIET) as server:
             server.wait_for("/fhir/metadata")
-            asyncio.run(_rounds(door(server), door(server, "127.0.0.2"), rounds, seconds, found))
+            asyncio.run(_rounds(door(server), door(server, "127.0.0.2"), rounds, seconds, trouble, found))
     return found
 
 
-async def _rounds(ward: int, beside: int, rounds: int, seconds: float, found: Isolation) -> None:
+async def _rounds(
+    ward: int,
+    beside: int,
+    rounds: int,
+    seconds: float,
+    trouble: Callable[[int], bytes],
+    found: Isolation,
+) -> None:
     await _round(ward, beside, min(seconds, 2), 0, found, event)
     found.messages = 0
     for number in range(rounds):
@@ -272,7 +286,7 @@ async def _rounds(ward: int, beside: int, rounds: int, seconds: float, found: Is
         begun = [await asyncio.open_connection("127.0.0.2", beside) for _ in range(SILENT)]
         for _, writer in begun:
             writer.write(b"\x0b" + event(first)[:60])
-        found.troubled.append(await _round(ward, beside, seconds, first + 1_000_000, found, poison))
+        found.troubled.append(await _round(ward, beside, seconds, first + 1_000_000, found, trouble))
         for _, writer in begun:
             writer.transport.abort()
 
