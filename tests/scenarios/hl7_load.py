@@ -84,7 +84,8 @@ class Away:
     grown: float = 0.0
 
     @property
-    def lost(self) -> int:
+    def left(self) -> int:
+        """How many were not mapped yet when patience ended."""
         return self.waiting - self.mapped
 
     @property
