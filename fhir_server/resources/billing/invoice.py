@@ -166,8 +166,7 @@ class Judgement:
             )
         else:
             await require_discount_approved(invoice, self.known, self.services)
-        made = {**invoice, "date": invoice.get("date", format_instant(at))}
-        return with_state(await self._numbered(made, series, at, settings))
+        return with_state(await self._numbered(invoice, series, at, settings))
 
     def _date(self, invoice: Resource) -> int:
         if "date" not in invoice:
@@ -182,6 +181,10 @@ class Judgement:
     ) -> Resource:
         counter = await counter_of(series, self.known)
         last = at if counter.date is None else parse_interval(counter.date, self.zone)[0]
+        if "date" not in invoice:
+            # another process may have issued the last one after this one's time was taken
+            at = max(at, last)
+            invoice = {**invoice, "date": format_instant(at)}
         # a day without a time is that day, whatever was issued on it before
         if parse_interval(str(invoice["date"]), self.zone)[1] <= last:
             raise BusinessRule(
